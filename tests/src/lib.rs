@@ -1,0 +1,6 @@
+//! Real servers, real traffic, an independent judge: the testbed and the end-to-end tests.
+//!
+//! Nothing here imports the product: what the testbed starts, what traffic remembers and what the judge reads
+//! would otherwise share the product's mistakes.
+
+pub mod servers;

@@ -1,0 +1,126 @@
+//! The Go toolchain, as far as building Temporal's programs needs it.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::progress::Progress;
+
+/// A Go version, such as 1.25.14. Ordered as versions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GoVersion(pub(super) u32, pub(super) u32, pub(super) u32);
+
+impl fmt::Display for GoVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl GoVersion {
+    /// Reads what `go env GOVERSION` prints, such as `go1.26.8`, `go1.26` or `go1.27rc1`.
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text.trim().strip_prefix("go")?;
+        let mut parts = rest.split('.').map(|part| {
+            let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u32>().ok()
+        });
+        Some(Self(
+            parts.next()??,
+            parts.next()??,
+            parts.next().flatten().unwrap_or(0),
+        ))
+    }
+}
+
+/// An installed Go.
+#[derive(Debug, Clone)]
+pub(super) struct Go {
+    program: PathBuf,
+    version: GoVersion,
+}
+
+impl Go {
+    /// The Go of `CROSSFADE_GO`, of PATH, or of `/usr/local/go`, whichever comes first and runs.
+    pub(super) fn find() -> Option<Self> {
+        let named = std::env::var_os("CROSSFADE_GO").map(PathBuf::from);
+        named
+            .into_iter()
+            .chain(["go".into(), "/usr/local/go/bin/go".into()])
+            .find_map(|program: PathBuf| {
+                let output = Command::new(&program)
+                    .args(["env", "GOVERSION"])
+                    .env("GOTOOLCHAIN", "local")
+                    .output()
+                    .ok()?;
+                let version = GoVersion::parse(&String::from_utf8_lossy(&output.stdout))?;
+                Some(Self { program, version })
+            })
+    }
+
+    pub(super) fn version(&self) -> GoVersion {
+        self.version
+    }
+
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs `go ARGUMENTS` in `folder` and returns its standard output; each line of its standard error is a detail.
+    ///
+    /// # Errors
+    /// When Go cannot be run or fails: with the last lines that it wrote.
+    pub(super) fn run(&self, folder: &Path, arguments: &[&str], progress: &dyn Progress) -> Result<String> {
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            .current_dir(folder)
+            // What is installed is what builds: Go must not fetch another toolchain, nor be drawn into a workspace around the cache.
+            .env("GOTOOLCHAIN", "local")
+            .env("GOWORK", "off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
+        let mut tail = std::collections::VecDeque::new();
+        let mut count = 0_usize;
+        let stderr = child.stderr.take().context("go has no standard error")?;
+        for text in BufReader::new(stderr).lines().map_while(Result::ok) {
+            count += 1;
+            progress.detail(&format!("{count}: {text}"));
+            if tail.len() == 20 {
+                tail.pop_front();
+            }
+            tail.push_back(text);
+        }
+        // Every command used here writes a line or two to standard output, far less than a pipe holds.
+        let output = child.wait_with_output().context("cannot wait for go")?;
+        if !output.status.success() {
+            let tail = Vec::from(tail).join("\n    ");
+            bail!(
+                "`go {}` in {} failed ({}):\n    {tail}",
+                arguments.join(" "),
+                folder.display(),
+                output.status
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GoVersion;
+
+    #[test]
+    fn versions_are_read_and_ordered() {
+        assert_eq!(GoVersion::parse("go1.26.8\n"), Some(GoVersion(1, 26, 8)));
+        assert_eq!(GoVersion::parse("go1.21"), Some(GoVersion(1, 21, 0)));
+        assert_eq!(GoVersion::parse("go1.27rc1"), Some(GoVersion(1, 27, 0)));
+        assert_eq!(GoVersion::parse("devel +abc"), None);
+        assert!(GoVersion(1, 25, 14) > GoVersion(1, 25, 3));
+        assert!(GoVersion(1, 26, 0) > GoVersion(1, 25, 14));
+    }
+}

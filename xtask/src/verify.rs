@@ -1,0 +1,133 @@
+//! `cargo verify`: every proof that the tree holds, in order, the cheap ones first.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use e2e::servers::binaries::{Program, TCTL_1_18_0, TEMPORAL_1_30_8};
+
+use crate::{servers, terminal};
+
+/// How much to prove.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Leave out what needs real servers.
+    #[arg(long)]
+    without_servers: bool,
+}
+
+/// The programs that the end-to-end tests run, so that building them is a part of its own and not inside a test's time limit.
+const NEEDED: [(&e2e::servers::binaries::Release, Program); 4] = [
+    (&TEMPORAL_1_30_8, Program::TemporalServer),
+    (&TEMPORAL_1_30_8, Program::SqlTool),
+    (&TEMPORAL_1_30_8, Program::Tdbg),
+    (&TCTL_1_18_0, Program::Tctl),
+];
+
+/// One part of the proof.
+enum Part {
+    /// A cargo command, as a developer would type it, with what is set in its environment.
+    Cargo(
+        &'static str,
+        &'static [&'static str],
+        &'static [(&'static str, &'static str)],
+    ),
+    /// The real servers, found or built.
+    Servers,
+}
+
+impl Part {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Cargo(name, ..) => name,
+            Self::Servers => "servers",
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        match self {
+            Self::Cargo(_, arguments, environment) => cargo(arguments, environment),
+            Self::Servers => servers::prepare(&NEEDED).map(drop),
+        }
+    }
+}
+
+const WITHOUT_SERVERS: [Part; 3] = [
+    Part::Cargo("format", &["fmt", "--all", "--check"], &[]),
+    Part::Cargo(
+        "lints",
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[],
+    ),
+    Part::Cargo(
+        "documentation",
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    ),
+];
+
+const WITH_SERVERS: [Part; 3] = [
+    Part::Servers,
+    Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"], &[]),
+    // The testbed starts the worker's own binary, which `cargo test` builds only for the tests of its own package.
+    Part::Cargo("worker", &["build", "--package", "crossfade"], &[]),
+];
+
+const END_TO_END: Part = Part::Cargo(
+    "end to end",
+    &["test", "--package", "e2e", "--", "--test-threads=1"],
+    &[],
+);
+
+/// Runs each part, stops at the first that fails, and ends with what ran and how long it took.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut parts: Vec<&Part> = WITHOUT_SERVERS.iter().collect();
+    if !arguments.without_servers {
+        parts.extend(WITH_SERVERS.iter());
+        parts.push(&END_TO_END);
+    }
+    let mut done: Vec<(&str, Duration)> = Vec::new();
+    let begun = Instant::now();
+    for part in &parts {
+        terminal::note(&format!("==> {}", part.name()));
+        let started = Instant::now();
+        let outcome = part.run();
+        let took = started.elapsed();
+        if let Err(error) = outcome {
+            summary(&done);
+            terminal::note(&format!("  failed  {:>14}  {:>6.1} s", part.name(), took.as_secs_f64()));
+            return Err(error.context(format!("verify stopped at `{}`", part.name())));
+        }
+        done.push((part.name(), took));
+    }
+    summary(&done);
+    terminal::fact(&format!(
+        "verified: {} parts in {:.1} s",
+        done.len(),
+        begun.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+fn summary(done: &[(&str, Duration)]) {
+    terminal::note("==> summary");
+    for (name, took) in done {
+        terminal::note(&format!("      ok  {name:>14}  {:>6.1} s", took.as_secs_f64()));
+    }
+}
+
+/// Runs cargo with its own output going where ours goes.
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed ({status})", arguments.join(" "));
+    }
+    Ok(())
+}
