@@ -1,0 +1,29 @@
+//! What a migration will do: the pure core of Crossfade.
+//!
+//! Nothing here waits, reads a clock, opens a file or knows Temporal's client. The types are the wire
+//! types: the workflow's input, the activities' inputs and outputs, and every query's answer.
+//!
+//! ```text
+//! preflight -> prepare-target -> dual-write -> existing-records -> verify -> cutover -> promote -> finish
+//!     |              |               |                |              |         |          |
+//!     +--------------+---------------+----- rollback -+--------------+---------+     no way back
+//! ```
+//!
+//! Read the modules in this order: [`spec`] (what the operator asks), [`stage`] (the way), [`route`] (which
+//! way is open), [`settings`] (what each stage means in the server's own configuration), [`order`] (what
+//! activities are told and answer), [`plan`] (what preflight found), [`progress`] (where a migration
+//! stands), [`message`] (what operators may say), [`problem`] (what can go wrong and what to do).
+
+pub mod drift;
+pub mod message;
+pub mod order;
+pub mod period;
+pub mod plan;
+pub mod problem;
+pub mod progress;
+pub mod report;
+pub mod route;
+pub mod secret;
+pub mod settings;
+pub mod spec;
+pub mod stage;

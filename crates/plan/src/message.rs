@@ -1,0 +1,145 @@
+//! What operators may say: signals and updates, read so that nothing malformed can harm the run.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{drift::DriftClass, stage::Gate};
+
+/// An approval of one gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The gate.
+    pub gate: Gate,
+    /// Who approved, as they called themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Classes of drift that the operator accepts with this approval; the report says so for ever.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accept_drift: BTreeSet<DriftClass>,
+}
+
+/// Who says something, and why: the optional input of `pause`, `resume`, `skip-wait`, `rollback` and `abort`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remark {
+    /// Who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.by, &self.note) {
+            (Some(by), Some(note)) => write!(f, "{by}: {note}"),
+            (Some(text), None) | (None, Some(text)) => f.write_str(text),
+            (None, None) => f.write_str("no remark"),
+        }
+    }
+}
+
+/// The input of `set-rate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetRate {
+    /// The most records a second; `null` lifts the limit.
+    pub records_per_second: Option<u32>,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Rejected(pub String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApprovalObject {
+    gate: String,
+    #[serde(default)]
+    by: Option<String>,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    accept_drift: BTreeSet<DriftClass>,
+}
+
+impl Approval {
+    /// Reads `"cutover"` or `{"gate": "cutover", "by": "alice", "note": "...", "accept_drift": ["extra"]}`.
+    ///
+    /// # Errors
+    /// What was expected, when there is no input, another form, or no such gate.
+    pub fn from_json(input: Option<&Value>) -> Result<Self, Rejected> {
+        const EXPECTED: &str = "expected a gate such as \"cutover\" or {\"gate\": \"cutover\", \"by\": \"NAME\"}";
+        let object = match input {
+            None | Some(Value::Null) => return Err(Rejected(format!("approve came without input; {EXPECTED}"))),
+            Some(Value::String(gate)) => ApprovalObject {
+                gate: gate.clone(),
+                by: None,
+                note: None,
+                accept_drift: BTreeSet::new(),
+            },
+            Some(value) => ApprovalObject::deserialize(value)
+                .map_err(|error| Rejected(format!("approve could not be read: {error}; {EXPECTED}")))?,
+        };
+        let gate = object
+            .gate
+            .parse()
+            .map_err(|error| Rejected(format!("approve: {error}")))?;
+        Ok(Self {
+            gate,
+            by: object.by,
+            note: object.note,
+            accept_drift: object.accept_drift,
+        })
+    }
+}
+
+impl Remark {
+    /// Reads nothing, a plain string (taken as the note), or `{"by": ..., "note": ...}`.
+    ///
+    /// # Errors
+    /// What was expected, for any other form.
+    pub fn from_json(input: Option<&Value>) -> Result<Self, Rejected> {
+        match input {
+            None | Some(Value::Null) => Ok(Self::default()),
+            Some(Value::String(note)) => Ok(Self {
+                by: None,
+                note: Some(note.clone()),
+            }),
+            Some(value) => Self::deserialize(value).map_err(|error| {
+                Rejected(format!(
+                    "could not be read: {error}; expected no input, or {{\"by\": \"NAME\", \"note\": \"WHY\"}}"
+                ))
+            }),
+        }
+    }
+}
+
+impl SetRate {
+    /// Reads `{"records_per_second": 5000}`; `null` lifts the limit.
+    ///
+    /// # Errors
+    /// What was expected, when the rate is absent, zero, negative, not whole, or too large for 32 bits.
+    pub fn from_json(input: Option<&Value>) -> Result<Self, Rejected> {
+        const EXPECTED: &str = "expected {\"records_per_second\": N} with N from 1 to 4294967295, or null for no limit";
+        let rejected = |why: String| Rejected(format!("set-rate could not be read: {why}; {EXPECTED}"));
+        let value = input
+            .filter(|value| !value.is_null())
+            .ok_or_else(|| rejected("there was no input".to_owned()))?;
+        if value.get("records_per_second").is_none() {
+            return Err(rejected("`records_per_second` is absent".to_owned()));
+        }
+        let rate = Self::deserialize(value).map_err(|error| rejected(error.to_string()))?;
+        if rate.records_per_second == Some(0) {
+            return Err(rejected("0 records a second would never end; use `pause`".to_owned()));
+        }
+        Ok(rate)
+    }
+}

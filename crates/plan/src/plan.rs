@@ -1,0 +1,391 @@
+//! The plan: what preflight found, and exactly what will be done.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    order::{ClusterFacts, HostFacts, StoreFact, StoreFacts},
+    period::Period,
+    problem::{Code, Problem},
+    route::{self, Kind, Route, Version},
+    spec::{ExistingRecords, Spec},
+    stage::Stage,
+};
+
+/// One planned edit of one file, as an exact unified diff with secrets masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePlan {
+    /// The stage that makes the edit.
+    pub stage: Stage,
+    /// The file.
+    pub path: String,
+    /// The unified diff against the file as the step before leaves it; empty when nothing changes.
+    pub diff: String,
+}
+
+/// What will be done on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// The host.
+    pub name: String,
+    /// The edits of its files, in order.
+    pub files: Vec<FilePlan>,
+}
+
+/// What preflight knows of one Namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespacePlan {
+    /// Its name, or its id when it is deleted and only its records are left.
+    pub name: String,
+    /// Its Retention Period in seconds; 0 is for ever.
+    pub retention_seconds: u64,
+    /// Whether histories are archived.
+    pub history_archival: bool,
+    /// Whether visibility records are archived.
+    pub visibility_archival: bool,
+    /// Running executions in the source.
+    pub open: u64,
+    /// Closed executions in the source.
+    pub closed: u64,
+}
+
+/// What preflight found, and exactly what will be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The way.
+    pub route: Route,
+    /// The server's version.
+    pub server_version: String,
+    /// The number of history shards.
+    pub shards: u32,
+    /// The name of the source datastore.
+    pub source_name: String,
+    /// The source.
+    pub source: StoreFact,
+    /// The name of the target datastore.
+    pub target_name: String,
+    /// The target.
+    pub target: StoreFact,
+    /// The hosts in the order in which they are restarted.
+    pub hosts: Vec<HostPlan>,
+    /// How long a dynamic config change takes to be read everywhere, in seconds.
+    pub poll_seconds: u64,
+    /// Every Namespace.
+    pub namespaces: Vec<NamespacePlan>,
+    /// The records that the source holds now.
+    pub records: u64,
+    /// The steps, numbered, in words.
+    pub steps: Vec<String>,
+    /// From this stage on there is no rollback.
+    pub point_of_no_return: Stage,
+    /// What the operator should know before approving.
+    pub warnings: Vec<String>,
+}
+
+/// Puts the facts together, or says everything that stands in the way.
+///
+/// # Errors
+/// Every problem found, not only the first.
+pub fn assemble(
+    spec: &Spec,
+    cluster: &ClusterFacts,
+    hosts: &[HostFacts],
+    stores: &StoreFacts,
+) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    problems.extend(hosts_disagree(hosts));
+    let Some(first) = hosts.first() else {
+        return Err(vec![
+            Problem::new(Code::SpecInvalid, "no host answered").at("cluster.hosts"),
+        ]);
+    };
+    let route = pair_route(spec, cluster, first)
+        .map_err(|problem| problems.push(problem))
+        .ok();
+    if cluster.visibility_stores.len() > 1 {
+        problems.push(
+            Problem::new(
+                Code::HostsDisagree,
+                format!(
+                    "the cluster already has a secondary Visibility store ({})",
+                    cluster.visibility_stores.join(", ")
+                ),
+            )
+            .at("cluster.frontend")
+            .remedy("remove `secondaryVisibilityStore` from every host, restart, and start again"),
+        );
+    }
+    let namespaces = namespaces(cluster, stores);
+    problems.extend(unlimited_retention(spec, &namespaces));
+    if !namespaces
+        .iter()
+        .any(|namespace| namespace.name == spec.cluster.canary_namespace)
+    {
+        problems.push(
+            Problem::new(
+                Code::SpecInvalid,
+                format!(
+                    "Namespace `{}` for canaries does not exist on the cluster",
+                    spec.cluster.canary_namespace
+                ),
+            )
+            .at("cluster.canary_namespace")
+            .remedy("name an existing Namespace in `cluster.canary_namespace`"),
+        );
+    }
+    for (index, name) in spec.cutover.namespaces_first.iter().enumerate() {
+        if !namespaces.iter().any(|namespace| namespace.name == *name) {
+            problems.push(
+                Problem::new(
+                    Code::SpecInvalid,
+                    format!("Namespace `{name}` does not exist on the cluster"),
+                )
+                .at(format!("cutover.namespaces_first[{index}]")),
+            );
+        }
+    }
+    let Some(route) = route.filter(|_| problems.is_empty()) else {
+        return Err(problems);
+    };
+    let poll_seconds = hosts.iter().map(|host| host.poll_seconds).max().unwrap_or_default();
+    let mut warnings: Vec<String> = hosts.iter().flat_map(|host| host.warnings.clone()).collect();
+    warnings.extend(stores.warnings.iter().cloned());
+    warnings.extend(retention_warnings(spec, &namespaces));
+    let order = spec.hosts_in_order();
+    Ok(Plan {
+        route,
+        server_version: cluster.version.clone(),
+        shards: cluster.shards,
+        source_name: first.source.clone(),
+        source: stores.source.clone(),
+        target_name: spec.target.name.clone(),
+        target: stores.target.clone(),
+        hosts: order
+            .iter()
+            .filter_map(|host| hosts.iter().find(|facts| facts.name == host.name))
+            .map(|facts| HostPlan {
+                name: facts.name.clone(),
+                files: facts.files.clone(),
+            })
+            .collect(),
+        poll_seconds,
+        steps: steps(spec, &first.source, poll_seconds),
+        records: stores.source.records,
+        namespaces,
+        point_of_no_return: Stage::Promote,
+        warnings,
+    })
+}
+
+fn pair_route(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Route, Problem> {
+    let version = Version::parse(&cluster.version).ok_or_else(|| {
+        Problem::new(
+            Code::ServerTooOld,
+            format!("`{}` is not a server version", cluster.version),
+        )
+        .at("cluster.frontend")
+    })?;
+    let source = Kind::of(&host.source_kind, host.source_plugin.as_deref()).ok_or_else(|| {
+        Problem::new(
+            Code::StoreUnsupported,
+            format!("the source `{}` is of an unknown kind", host.source),
+        )
+        .at("persistence.visibilityStore")
+    })?;
+    route::open(source, target_kind(spec)?, version)
+}
+
+/// The kind of the target's entry.
+///
+/// # Errors
+/// When its plugin is not one that any server knows.
+pub fn target_kind(spec: &Spec) -> Result<Kind, Problem> {
+    let entry = &spec.target.datastore;
+    let section = ["sql", "elasticsearch", "cassandra"]
+        .into_iter()
+        .find(|section| entry.contains_key(*section));
+    let plugin = entry
+        .get("sql")
+        .and_then(|sql| sql.get("pluginName"))
+        .and_then(|name| name.as_str());
+    section.and_then(|section| Kind::of(section, plugin)).ok_or_else(|| {
+        Problem::new(
+            Code::StoreUnsupported,
+            format!(
+                "plugin `{}` is not one of postgres12, postgres12_pgx, sqlite, mysql8",
+                plugin.unwrap_or("(none)")
+            ),
+        )
+        .at("target.datastore")
+    })
+}
+
+fn hosts_disagree(hosts: &[HostFacts]) -> Vec<Problem> {
+    let sources: BTreeSet<(&str, &str)> = hosts
+        .iter()
+        .map(|host| (host.source.as_str(), host.source_fingerprint.as_str()))
+        .collect();
+    if sources.len() < 2 {
+        return Vec::new();
+    }
+    let seen = hosts
+        .iter()
+        .map(|host| format!("{}: {}", host.name, host.source))
+        .collect::<Vec<_>>()
+        .join(", ");
+    vec![
+        Problem::new(
+            Code::HostsDisagree,
+            format!("the hosts use different visibility stores ({seen})"),
+        )
+        .at("cluster.hosts"),
+    ]
+}
+
+fn namespaces(cluster: &ClusterFacts, stores: &StoreFacts) -> Vec<NamespacePlan> {
+    let records = |id: &str| stores.namespaces.iter().find(|records| records.namespace_id == id);
+    let mut namespaces: Vec<NamespacePlan> = cluster
+        .namespaces
+        .iter()
+        .map(|facts| NamespacePlan {
+            name: facts.name.clone(),
+            retention_seconds: facts.retention_seconds,
+            history_archival: facts.history_archival,
+            visibility_archival: facts.visibility_archival,
+            open: records(&facts.id).map_or(0, |records| records.open),
+            closed: records(&facts.id).map_or(0, |records| records.closed),
+        })
+        .collect();
+    namespaces.extend(
+        stores
+            .namespaces
+            .iter()
+            .filter(|records| !cluster.namespaces.iter().any(|facts| facts.id == records.namespace_id))
+            .map(|records| NamespacePlan {
+                name: format!("{} (deleted)", records.namespace_id),
+                retention_seconds: 0,
+                history_archival: false,
+                visibility_archival: false,
+                open: records.open,
+                closed: records.closed,
+            }),
+    );
+    namespaces
+}
+
+fn unlimited_retention(spec: &Spec, namespaces: &[NamespacePlan]) -> Vec<Problem> {
+    if spec.existing_records == ExistingRecords::Backfill {
+        return Vec::new();
+    }
+    namespaces
+        .iter()
+        .filter(|namespace| namespace.retention_seconds == 0 && namespace.closed > 0)
+        .map(|namespace| {
+            Problem::new(
+                Code::RetentionUnlimited,
+                format!(
+                    "Namespace `{}` keeps its {} closed records for ever, so waiting for them to go never ends",
+                    namespace.name, namespace.closed
+                ),
+            )
+            .at("existing_records")
+        })
+        .collect()
+}
+
+fn retention_warnings(spec: &Spec, namespaces: &[NamespacePlan]) -> Vec<String> {
+    if spec.existing_records != ExistingRecords::Wait {
+        return Vec::new();
+    }
+    namespaces
+        .iter()
+        .filter(|namespace| namespace.closed > 0 && !namespace.visibility_archival)
+        .map(|namespace| {
+            format!(
+                "Namespace {}: its {} closed records are not archived and will be gone after the wait (Retention \
+                 Period {}); set up Archival first to keep them, or use existing_records: backfill",
+                namespace.name,
+                namespace.closed,
+                Period::from_secs(namespace.retention_seconds)
+            )
+        })
+        .collect()
+}
+
+/// The steps in words, in order: what `plan` prints and what the workflow walks.
+fn steps(spec: &Spec, source: &str, poll_seconds: u64) -> Vec<String> {
+    let target = &spec.target.name;
+    let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
+    let mut steps = Vec::new();
+    let mut stage = |stage: Stage, lines: Vec<String>| {
+        if let Some(gate) = stage.gate().filter(|gate| spec.gates.contains(gate)) {
+            steps.push(format!("gate {gate}: wait for `approve`"));
+        }
+        steps.extend(lines.into_iter().map(|line| format!("{stage}: {line}")));
+    };
+    stage(
+        Stage::PrepareTarget,
+        vec![if spec.target.setup_schema {
+            format!("set the schema of `{target}` up with Temporal's own tool where it is missing or old")
+        } else {
+            format!("check the schema of `{target}`")
+        }],
+    );
+    let mut dual = vec![format!(
+        "write the dynamic config keys as off / false on {} and wait {poll_seconds} s for them to be read",
+        hosts.join(", ")
+    )];
+    dual.extend(
+        hosts
+            .iter()
+            .map(|host| format!("{host}: add `{target}` as secondaryVisibilityStore, restart, prove it healthy")),
+    );
+    dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());
+    dual.push("prove by a canary on every history shard that both stores are written".to_owned());
+    stage(Stage::DualWrite, dual);
+    stage(
+        Stage::ExistingRecords,
+        match spec.existing_records {
+            ExistingRecords::Backfill => vec![format!("copy from `{source}` what `{target}` lacks")],
+            ExistingRecords::Wait => vec![wait_step()],
+            ExistingRecords::Both => vec![format!("copy from `{source}` what `{target}` lacks"), wait_step()],
+        },
+    );
+    stage(
+        Stage::Verify,
+        vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
+    );
+    let mut cutover = Vec::new();
+    if !spec.cutover.namespaces_first.is_empty() {
+        cutover.push(format!(
+            "reads of {} from `{target}`, proven",
+            spec.cutover.namespaces_first.join(", ")
+        ));
+        cutover.push(format!("soak for {}", spec.cutover.soak));
+    }
+    cutover.push(format!("reads of every Namespace from `{target}`, proven"));
+    cutover.push(format!("soak for {}", spec.cutover.soak));
+    stage(Stage::Cutover, cutover);
+    let mut promote = vec!["compare every record once more; this is the point of no return".to_owned()];
+    promote.extend(hosts.iter().map(|host| {
+        format!("{host}: make `{target}` the visibilityStore, without a secondary; restart, prove it healthy")
+    }));
+    promote.push("remove both dynamic config keys, now that the last host runs the new config".to_owned());
+    stage(Stage::Promote, promote);
+    stage(
+        Stage::Finish,
+        vec![format!(
+            "check that `{target}` has everything that `{source}` had; report"
+        )],
+    );
+    steps
+        .into_iter()
+        .enumerate()
+        .map(|(index, step)| format!("{}. {step}", index + 1))
+        .collect()
+}
+
+fn wait_step() -> String {
+    "wait until the Retention Period has removed what was closed, and what was open has closed".to_owned()
+}

@@ -1,0 +1,318 @@
+//! Where a migration stands: the status answer, the continue-as-new input and the resume point are this one type.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    drift::{Drift, DriftClass},
+    message::{Approval, Remark},
+    order::{Copied, NamespaceWait},
+    plan::Plan,
+    problem::Problem,
+    settings::HostConfig,
+    spec::Spec,
+    stage::{Gate, Stage},
+};
+
+/// The most audit entries that are carried on; older ones are counted, not kept.
+pub const AUDIT_LIMIT: usize = 400;
+
+/// How a migration goes right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Condition {
+    /// Working.
+    Running {
+        /// On what, in words.
+        doing: String,
+    },
+    /// Waiting for an approval.
+    AwaitingApproval {
+        /// The gate.
+        gate: Gate,
+    },
+    /// Waiting for time to pass.
+    Waiting {
+        /// For what, in words.
+        reason: String,
+        /// Until when at the latest, as known now.
+        until: Option<Timestamp>,
+        /// When it looks again.
+        next_wake_up: Option<Timestamp>,
+    },
+    /// Stopped by the operator.
+    Paused,
+    /// Stopped by a problem that needs a person; `resume` tries again.
+    NeedsOperator {
+        /// The problem.
+        problem: Problem,
+    },
+    /// Going back.
+    RollingBack {
+        /// What it does, in words.
+        doing: String,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        result: Outcome,
+    },
+}
+
+/// How a migration ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The cluster runs on the target.
+    Migrated,
+    /// The cluster is as it was.
+    RolledBack,
+    /// Given up by the operator; the cluster is as it was.
+    Aborted,
+    /// Failed before anything was changed.
+    Refused,
+}
+
+/// Who asked for the way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackOrder {
+    /// How the run ends after it.
+    pub ends: Outcome,
+    /// Who and why.
+    pub remark: Remark,
+}
+
+/// One host's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostState {
+    /// The host.
+    pub name: String,
+    /// The static config it is proven to run with.
+    pub config: HostConfig,
+    /// The config that was last ordered; differs from `config` while a change is under way.
+    pub ordered: HostConfig,
+    /// How long its last restart took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_millis: Option<u64>,
+}
+
+/// How far the copy is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CopyProgress {
+    /// All steps so far, added up; the cursor is the last one's.
+    pub copied: Copied,
+    /// The records that the source held when the copy began.
+    pub expected: u64,
+}
+
+impl CopyProgress {
+    /// Adds a step.
+    pub fn add(&mut self, step: &Copied) {
+        self.copied.scanned += step.scanned;
+        self.copied.written += step.written;
+        self.copied.withdrawn += step.withdrawn;
+        self.copied.millis += step.millis;
+        self.copied.cursor.clone_from(&step.cursor);
+        self.copied.done = step.done;
+    }
+
+    /// Seconds left at the pace so far; `None` before there is a pace.
+    pub fn seconds_left(&self) -> Option<u64> {
+        let left = self.expected.saturating_sub(self.copied.scanned);
+        (self.copied.scanned > 0).then(|| left * self.copied.millis / self.copied.scanned / 1000)
+    }
+}
+
+/// How far the comparison is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VerifyProgress {
+    /// The round, from 1.
+    pub round: u32,
+    /// Where this round goes on.
+    pub cursor: Option<String>,
+    /// Records compared in this round.
+    pub compared: u64,
+    /// Drift found in this round.
+    pub drift: Drift,
+    /// Records repaired in all rounds.
+    pub repaired: u64,
+    /// A few of the records that differed in this round.
+    pub samples: Vec<String>,
+    /// Whether the last whole round was clean (or its drift accepted), and when.
+    pub clean_at: Option<Timestamp>,
+}
+
+/// When a stage began and ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageTiming {
+    /// The stage.
+    pub stage: Stage,
+    /// When its work began (after its gate).
+    pub began: Timestamp,
+    /// When it was done.
+    pub ended: Option<Timestamp>,
+}
+
+/// Something that somebody said, or that the migration decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What: a signal's or update's name, or `migration`.
+    pub what: String,
+    /// In words, with who.
+    pub entry: String,
+    /// Whether it was taken.
+    pub taken: bool,
+}
+
+/// Where a migration stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The workflow id.
+    pub migration: String,
+    /// What was asked.
+    pub spec: Spec,
+    /// When the migration began (its first run).
+    pub began: Timestamp,
+    /// How many runs it had, continue-as-new included.
+    pub runs: u32,
+    /// History events of the earlier runs.
+    #[serde(default)]
+    pub earlier_events: u64,
+    /// The stage.
+    pub stage: Stage,
+    /// How it goes.
+    pub condition: Condition,
+    /// Paused by whom.
+    pub paused: Option<Remark>,
+    /// Approvals given, also ahead of time.
+    pub approvals: BTreeMap<Gate, Approval>,
+    /// Gates that were waited at and opened.
+    pub opened: BTreeSet<Gate>,
+    /// The way back was asked for.
+    pub back: Option<BackOrder>,
+    /// The wait was ended by the operator.
+    pub skip_wait: bool,
+    /// The most records a second.
+    pub records_per_second: Option<u32>,
+    /// What preflight found.
+    pub plan: Option<Plan>,
+    /// Each host's state.
+    pub hosts: Vec<HostState>,
+    /// Whether dynamic config files may have been changed.
+    pub dynamic_config_touched: bool,
+    /// When both stores were proven to be written on every shard.
+    pub dual_since: Option<Timestamp>,
+    /// The copy.
+    pub copy: CopyProgress,
+    /// What the Retention wait still waits for.
+    pub wait: Vec<NamespaceWait>,
+    /// Whether the Retention wait is over.
+    pub wait_over: bool,
+    /// The comparison.
+    pub verify: VerifyProgress,
+    /// Drift that the operator accepted, with what it was.
+    pub accepted_drift: BTreeSet<DriftClass>,
+    /// Steps of the cutover that are done.
+    pub cutover: CutoverProgress,
+    /// The final check.
+    pub final_records: Option<u64>,
+    /// When each stage began and ended.
+    pub timings: Vec<StageTiming>,
+    /// Who did what when; the newest last.
+    pub audit: Vec<AuditEntry>,
+    /// Older audit entries that are no longer kept.
+    #[serde(default)]
+    pub audit_dropped: u64,
+}
+
+/// Steps of the cutover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutoverProgress {
+    /// Reads come from the source.
+    #[default]
+    NotBegun,
+    /// The first Namespaces read the target, proven.
+    FirstNamespaces,
+    /// Their soak is over.
+    FirstSoaked,
+    /// Every Namespace reads the target, proven.
+    Everyone,
+    /// The soak is over.
+    Soaked,
+}
+
+impl Progress {
+    /// A migration that has just begun.
+    pub fn new(migration: String, spec: Spec, now: Timestamp) -> Self {
+        Self {
+            migration,
+            records_per_second: spec.records_per_second,
+            spec,
+            began: now,
+            runs: 1,
+            earlier_events: 0,
+            stage: Stage::Preflight,
+            condition: Condition::Running {
+                doing: "starting".to_owned(),
+            },
+            paused: None,
+            approvals: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            back: None,
+            skip_wait: false,
+            plan: None,
+            hosts: Vec::new(),
+            dynamic_config_touched: false,
+            dual_since: None,
+            copy: CopyProgress::default(),
+            wait: Vec::new(),
+            wait_over: false,
+            verify: VerifyProgress::default(),
+            accepted_drift: BTreeSet::new(),
+            cutover: CutoverProgress::default(),
+            final_records: None,
+            timings: Vec::new(),
+            audit: Vec::new(),
+            audit_dropped: 0,
+        }
+    }
+
+    /// Adds to the audit log, which stays bounded.
+    pub fn note(&mut self, at: Timestamp, what: &str, taken: bool, entry: impl Into<String>) {
+        self.audit.push(AuditEntry {
+            at,
+            what: what.to_owned(),
+            entry: entry.into(),
+            taken,
+        });
+        if self.audit.len() > AUDIT_LIMIT {
+            self.audit.remove(0);
+            self.audit_dropped += 1;
+        }
+    }
+
+    /// Whether the run is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.condition, Condition::Ended { .. })
+    }
+
+    /// Whether the way back is still open: not ended, and no host was ordered to be promoted.
+    pub fn can_roll_back(&self) -> bool {
+        !self.has_ended() && !self.hosts.iter().any(|host| host.ordered == HostConfig::Promoted)
+    }
+
+    /// The exact command to type next, where one is waited for.
+    pub fn awaited_command(&self) -> Option<String> {
+        let signal = |name: &str, input: String| format!("tctl workflow signal -w {} -n {name}{input}", self.migration);
+        match &self.condition {
+            Condition::AwaitingApproval { gate } => Some(signal("approve", format!(" -i '\"{gate}\"'"))),
+            Condition::Paused | Condition::NeedsOperator { .. } => Some(signal("resume", String::new())),
+            _ => None,
+        }
+    }
+}

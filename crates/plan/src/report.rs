@@ -1,0 +1,113 @@
+//! The report: what was done, when, by whose approval, and the proof at the end.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    drift::{Drift, DriftClass},
+    message::Approval,
+    progress::{AuditEntry, Condition, HostState, Outcome, Progress, StageTiming},
+};
+
+/// What was done, when, by whose approval, and the proof at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The workflow id.
+    pub migration: String,
+    /// How it ended; `None` while it goes on.
+    pub result: Option<Outcome>,
+    /// When it began.
+    pub began: Timestamp,
+    /// The server's version.
+    pub server_version: Option<String>,
+    /// The source: its name and description.
+    pub source: Option<String>,
+    /// The target: its name and description.
+    pub target: Option<String>,
+    /// When both stores were proven to be written.
+    pub dual_since: Option<Timestamp>,
+    /// Records that the copy wrote.
+    pub copied: u64,
+    /// Records of the last whole comparison.
+    pub compared: u64,
+    /// Its drift.
+    pub drift: Drift,
+    /// Records repaired.
+    pub repaired: u64,
+    /// Drift that the operator accepted.
+    pub accepted_drift: BTreeSet<DriftClass>,
+    /// Records in the target at the end.
+    pub records: Option<u64>,
+    /// Gates that were waited at and approved.
+    pub gates_approved: u32,
+    /// The approvals.
+    pub approvals: Vec<Approval>,
+    /// When each stage began and ended.
+    pub stages: Vec<StageTiming>,
+    /// Each host's state.
+    pub hosts: Vec<HostState>,
+    /// What can be done now.
+    pub next_steps: Vec<String>,
+    /// The audit log.
+    pub audit: Vec<AuditEntry>,
+}
+
+impl Report {
+    /// The report of a migration as it stands.
+    pub fn of(progress: &Progress) -> Self {
+        let result = match &progress.condition {
+            Condition::Ended { result } => Some(*result),
+            _ => None,
+        };
+        let plan = progress.plan.as_ref();
+        Self {
+            migration: progress.migration.clone(),
+            result,
+            began: progress.began,
+            server_version: plan.map(|plan| plan.server_version.clone()),
+            source: plan.map(|plan| format!("{} ({})", plan.source_name, plan.source.description)),
+            target: plan.map(|plan| format!("{} ({})", plan.target_name, plan.target.description)),
+            dual_since: progress.dual_since,
+            copied: progress.copy.copied.written,
+            compared: progress.verify.compared,
+            drift: progress.verify.drift,
+            repaired: progress.verify.repaired,
+            accepted_drift: progress.accepted_drift.clone(),
+            records: progress.final_records,
+            gates_approved: u32::try_from(progress.opened.len()).unwrap_or(u32::MAX),
+            approvals: progress.approvals.values().cloned().collect(),
+            stages: progress.timings.clone(),
+            hosts: progress.hosts.clone(),
+            next_steps: next_steps(progress, result),
+            audit: progress.audit.clone(),
+        }
+    }
+}
+
+fn next_steps(progress: &Progress, result: Option<Outcome>) -> Vec<String> {
+    let source = progress
+        .plan
+        .as_ref()
+        .map_or("the source", |plan| plan.source_name.as_str());
+    match result {
+        Some(Outcome::Migrated) => {
+            let mut steps = vec![format!(
+                "`{source}` is no longer read or written: take a last backup, then decommission it when you are ready"
+            )];
+            if progress.spec.keep_source_datastore {
+                steps.push(format!(
+                    "remove `{source}` from `persistence.datastores` on every host at the next edit"
+                ));
+            }
+            steps.push("delete the kept copies in the `.crossfade` folders beside the edited files".to_owned());
+            steps
+        }
+        Some(Outcome::RolledBack | Outcome::Aborted) => vec![
+            format!("the cluster runs on `{source}` as before; the target's records can be dropped"),
+            "start again with the same spec and another workflow id when you are ready".to_owned(),
+        ],
+        Some(Outcome::Refused) | None => progress.awaited_command().into_iter().collect(),
+    }
+}

@@ -1,0 +1,236 @@
+//! What the operator asks for: the workflow's input, as JSON or YAML of one published schema.
+
+mod check;
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use check::{example, schema};
+
+use crate::{period::Period, problem::Problem, stage::Gate};
+
+/// The spec: everything a migration needs to know from its operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The cluster whose Visibility store moves.
+    pub cluster: Cluster,
+    /// The store it moves to.
+    pub target: Target,
+    /// The store it leaves; found in the hosts' own configuration when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// How the records written before dual writes began reach the target.
+    #[serde(default)]
+    pub existing_records: ExistingRecords,
+    /// The stage boundaries that wait for an `approve` signal; `[]` runs through without asking.
+    #[serde(default = "default_gates")]
+    pub gates: BTreeSet<Gate>,
+    /// How reads move to the target.
+    #[serde(default)]
+    pub cutover: Cutover,
+    /// Whether the old datastore's definition stays in the files after promote.
+    #[serde(default = "yes")]
+    pub keep_source_datastore: bool,
+    /// The most records a second that are copied; unlimited when absent. `set-rate` changes it at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub records_per_second: Option<u32>,
+}
+
+/// The cluster whose Visibility store moves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The frontend's gRPC address, `host:port`.
+    #[schemars(length(min = 1))]
+    pub frontend: String,
+    /// TLS towards the frontend; plain text when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// The API key towards the frontend, by reference: `{"env": NAME}` or `{"file": PATH}`. Needs `tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<SecretReference>,
+    /// The Namespace in which canaries are started, and deleted again.
+    #[serde(default = "default_namespace")]
+    #[schemars(length(min = 1))]
+    pub canary_namespace: String,
+    /// The machines (or pod sets) that run the server.
+    #[schemars(length(min = 1))]
+    pub hosts: Vec<Host>,
+    /// The dynamic config file on the hosts; the static config's `dynamicConfigClient.filepath` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_config: Option<String>,
+}
+
+/// TLS settings by file paths, on the machine of the worker that connects.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authority that signed the server's certificate, PEM; the system's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// The client's certificate, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<String>,
+    /// The client's key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+    /// The name expected in the server's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// A secret by reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretReference {
+    /// The value of an environment variable.
+    Env(String),
+    /// The first line of a file.
+    File(String),
+}
+
+/// One machine (or pod set) with one server config and one way to restart it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// The host's name: its work runs on task queue `visibility-migration/host/NAME`.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// The static config file, an absolute path on that host.
+    #[schemars(length(min = 1))]
+    pub config: String,
+    /// The services that run there.
+    #[serde(default = "all_services")]
+    #[schemars(length(min = 1))]
+    pub services: BTreeSet<Service>,
+    /// How its services are restarted.
+    pub restart: Restart,
+    /// The longest a restart may take until every service there is healthy again.
+    #[serde(default = "default_restart_within")]
+    pub restart_within: Period,
+    /// The dynamic config file on this host, when it differs from `cluster.dynamic_config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_config: Option<String>,
+}
+
+/// A Temporal service; the order is the one in which hosts are restarted safely (frontends last).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// The worker service, for the server's own workflows.
+    Worker,
+    /// The matching service: task queues.
+    Matching,
+    /// The history service: the one that writes visibility.
+    History,
+    /// The frontend service: the one that reads visibility for clients.
+    Frontend,
+    /// The internal frontend.
+    InternalFrontend,
+}
+
+/// How a host's services are restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Restart {
+    /// A program and its arguments, run without a shell; exit status 0 means it was restarted.
+    Command(#[schemars(length(min = 1))] Vec<String>),
+    /// A systemd unit, restarted with `systemctl restart`.
+    Systemd(String),
+}
+
+/// The store that the cluster moves to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The key it gets under `persistence.datastores`.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// The server's own datastore entry, secrets by reference (`password: {env: NAME}` or `{file: PATH}`).
+    pub datastore: Map<String, Value>,
+    /// Whether the schema is set up when it is missing, by Temporal's own tools.
+    #[serde(default)]
+    pub setup_schema: bool,
+}
+
+/// The store that the cluster leaves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The server's own datastore entry as this worker reaches it, secrets by reference.
+    pub datastore: Map<String, Value>,
+}
+
+/// How existing records reach the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExistingRecords {
+    /// Copy what the target lacks while the cluster writes on.
+    #[default]
+    Backfill,
+    /// Wait the longest Retention Period after dual writes began, and for open workflows to close.
+    Wait,
+    /// Copy, then wait as well.
+    Both,
+}
+
+/// How reads move to the target.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cutover {
+    /// Namespaces whose reads move first; the rest follow after the soak.
+    #[serde(default)]
+    pub namespaces_first: Vec<String>,
+    /// How long reads stay on the target, watched, before the next step (after the first Namespaces, and before promote).
+    #[serde(default)]
+    pub soak: Period,
+}
+
+impl Spec {
+    /// Reads a spec and reports every mistake at once, each with its field.
+    ///
+    /// # Errors
+    /// All problems found: unknown and missing fields, wrong types, literal secrets, values that do not fit together.
+    pub fn from_json(value: &Value) -> Result<Self, Vec<Problem>> {
+        check::parse(value)
+    }
+
+    /// The dynamic config path that the spec names for `host`, if any.
+    pub fn dynamic_config_of<'a>(&'a self, host: &'a Host) -> Option<&'a str> {
+        host.dynamic_config
+            .as_deref()
+            .or(self.cluster.dynamic_config.as_deref())
+    }
+
+    /// The hosts in the order in which they are restarted: those that serve clients last.
+    pub fn hosts_in_order(&self) -> Vec<&Host> {
+        let mut hosts: Vec<&Host> = self.cluster.hosts.iter().collect();
+        hosts.sort_by_key(|host| host.services.iter().next_back().copied());
+        hosts
+    }
+}
+
+fn default_gates() -> BTreeSet<Gate> {
+    BTreeSet::from([Gate::DualWrite, Gate::Cutover, Gate::Promote])
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+fn default_restart_within() -> Period {
+    Period::from_secs(300)
+}
+
+fn all_services() -> BTreeSet<Service> {
+    BTreeSet::from([Service::Frontend, Service::History, Service::Matching, Service::Worker])
+}
+
+const fn yes() -> bool {
+    true
+}

@@ -1,0 +1,3 @@
+//! The durable way: the `VisibilityMigration` workflow.
+
+pub mod names;
