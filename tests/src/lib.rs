@@ -3,4 +3,6 @@
 //! Nothing here imports the product: what the testbed starts, what traffic remembers and what the judge reads
 //! would otherwise share the product's mistakes.
 
+pub mod namespaces;
 pub mod servers;
+pub mod testbed;

@@ -3,9 +3,9 @@
 pub mod binaries;
 pub mod cache;
 mod go;
-//pub mod janitor;
 pub mod ports;
-//pub mod postgres;
+pub mod postgres;
+pub mod processes;
 pub mod progress;
-//pub mod temporal;
-//mod temporal_files;
+pub mod temporal;
+mod temporal_files;

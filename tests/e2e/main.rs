@@ -1,0 +1,3 @@
+//! The end-to-end tests: one binary, real servers, one module for each story.
+
+mod testbed;
