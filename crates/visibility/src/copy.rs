@@ -1,0 +1,152 @@
+//! Carries the records that a target lacks, while the cluster goes on writing and deleting.
+//!
+//! # Why it is right while others write
+//!
+//! The server writes to both stores (dual mode) while this runs. A page is: read it in the source (1), ask the target
+//! which of it is absent or older (2), put those (3), ask the source which of those are gone (4), delete them at the
+//! target (5), and only then advance the cursor.
+//!
+//! - **A newer record is never overwritten.** (3) replaces only a lower version, decided inside the store. In a store
+//!   without versions (3) only inserts, and the server's writes there replace whole rows, last one wins: whether our
+//!   older reading goes in before or after the server's write, the server's is what stays.
+//! - **A record that changes after (1)** is written to the target by the server too, before (3): then (3) loses, or
+//!   after: then the server's version is higher and wins. (1) reading the state before and (3) writing it in between
+//!   is therefore harmless.
+//! - **A record that appears behind the cursor** is written to the target by the server itself.
+//! - **A record deleted after (1)** is the one danger: deletes leave no trace, so (3) would bring it back for ever. The
+//!   server deletes at the source and at the target. If the target's delete comes after (3), it removes what we put.
+//!   If it comes before (3), then up to 1.28 the source's delete came earlier still (the primary is first), so that
+//!   (4), which is later than (3), sees it gone and (5) removes it. From 1.29 both run at once, and the source's
+//!   may come after (4) by as much as the two stores differ in speed: such a record is left as *extra* and found by
+//!   [`compare`](crate::compare), whose pause is longer than a delete takes; so is one whose copy was killed between
+//!   (3) and (5). A delete that fails in one store is tried again in both.
+//! - **(5) never deletes what is alive**: run ids are never used twice, and a record that the source had at (1) and
+//!   lacks at (4) was deleted. It is deleted only up to the version that was put, so that whatever the server wrote
+//!   since is left to the server's own delete.
+//!
+//! Killed anywhere, it starts again from the last cursor and repeats at most one page, with the same effect.
+
+use crate::ports::{Condemned, Error, Range, Read, Target};
+use crate::record::{Key, Record};
+
+/// How a copy goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Records read, and at most written, at a time (at least 1). Memory is bounded by one page.
+    pub page: usize,
+}
+
+/// Where a copy stands: what it reports after each page, and from where it goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last key that is done; `None` before the first page.
+    pub cursor: Option<Key>,
+    /// Records read in the source.
+    pub scanned: u64,
+    /// Records put into the target.
+    pub written: u64,
+    /// Records removed from the target again, because the source lost them meanwhile.
+    pub withdrawn: u64,
+}
+
+/// Whether to go on after a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the next page.
+    Continue,
+    /// Return now, with the cursor.
+    Stop,
+}
+
+/// Whoever watches a job: told of its progress `P` after each page (to heartbeat, to show), may stop it.
+pub trait Watch<P>: Send {
+    /// Everything up to `progress`'s cursor is done.
+    fn page(&mut self, progress: &P) -> Step;
+}
+
+impl<P, F: FnMut(&P) -> Step + Send> Watch<P> for F {
+    fn page(&mut self, progress: &P) -> Step {
+        self(progress)
+    }
+}
+
+/// How a copy ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where it stands.
+    pub progress: Progress,
+    /// Whether the range is done (and not only stopped).
+    pub finished: bool,
+}
+
+/// Copies the records of `slice` (a Namespace or all; its `after` is ignored) that come after `from`'s cursor and that
+/// `target` lacks or has in a lower version. `from` is [`Progress::default`] or that of an earlier run.
+///
+/// # Errors
+///
+/// What either store reports; what was done stays done, and the last progress reported is where to go on.
+pub async fn copy(
+    source: &dyn Read,
+    target: Target<'_>,
+    slice: &Range,
+    from: Progress,
+    options: Options,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<Outcome, Error> {
+    let mut progress = from;
+    let mut range = slice.clone();
+    loop {
+        range.after = progress.cursor.clone();
+        let page = source.scan(&range, options.page.max(1)).await?;
+        let Some(last) = page.last().map(|record| record.key.clone()) else {
+            return Ok(Outcome {
+                progress,
+                finished: true,
+            });
+        };
+        progress.scanned += page.len() as u64;
+        let lacking = lacking(page, target).await?;
+        progress.written += target.write.put(&lacking).await?;
+        progress.withdrawn += withdraw_gone(source, target, &lacking).await?;
+        progress.cursor = Some(last);
+        if watch.page(&progress) == Step::Stop {
+            return Ok(Outcome {
+                progress,
+                finished: false,
+            });
+        }
+    }
+}
+
+/// Those of `page` that the target lacks, or has in a lower version.
+async fn lacking(page: Vec<Record>, target: Target<'_>) -> Result<Vec<Record>, Error> {
+    let keys: Vec<Key> = page.iter().map(|record| record.key.clone()).collect();
+    let held = target.read.versions(&keys).await?;
+    let lacks = |record: &Record| match held.get(&record.key) {
+        None => true,
+        Some(held) => held.is_some_and(|held| held < record.version.unwrap_or(0)),
+    };
+    Ok(page.into_iter().filter(lacks).collect())
+}
+
+/// Deletes at the target those of the records just written that the source has no longer; gives their number.
+pub(crate) async fn withdraw_gone(source: &dyn Read, target: Target<'_>, written: &[Record]) -> Result<u64, Error> {
+    if written.is_empty() {
+        return Ok(0);
+    }
+    let keys: Vec<Key> = written.iter().map(|record| record.key.clone()).collect();
+    let alive = source.versions(&keys).await?;
+    let gone: Vec<Condemned> = written
+        .iter()
+        .filter(|record| !alive.contains_key(&record.key))
+        .map(|record| Condemned {
+            key: record.key.clone(),
+            at_most: Some(record.version.unwrap_or(0)),
+        })
+        .collect();
+    if gone.is_empty() {
+        Ok(0)
+    } else {
+        target.write.delete(&gone).await
+    }
+}

@@ -1,0 +1,209 @@
+//! Both ports over a map, and a server's own writes: for tests of copy and compare without a database.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crate::record::{Key, Record, latest_of_each};
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct Memory {
+    name: String,
+    versioned: bool,
+    records: Mutex<BTreeMap<Key, Record>>,
+}
+
+impl Memory {
+    /// An empty store that keeps versions, as SQL since schema v1.9 does.
+    pub fn versioned(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            versioned: true,
+            records: Mutex::default(),
+        }
+    }
+
+    /// An empty store without versions, as SQL before schema v1.9.
+    pub fn unversioned(name: &str) -> Self {
+        Self {
+            versioned: false,
+            ..Self::versioned(name)
+        }
+    }
+
+    /// The server's write of a start: leaves a record that is there as it is.
+    pub fn server_start(&self, record: &Record) {
+        let record = self.stored(record);
+        self.records().entry(record.key.clone()).or_insert(record);
+    }
+
+    /// The server's write of an upsert or a close: a later version wins; without versions the last one does.
+    pub fn server_upsert(&self, record: &Record) {
+        let record = self.stored(record);
+        let mut records = self.records();
+        let loses = self.versioned
+            && records
+                .get(&record.key)
+                .is_some_and(|held| held.version >= record.version);
+        if !loses {
+            records.insert(record.key.clone(), record);
+        }
+    }
+
+    /// The server's delete: whatever is there.
+    pub fn server_delete(&self, key: &Key) {
+        self.records().remove(key);
+    }
+
+    /// All records, in order.
+    pub fn all(&self) -> Vec<Record> {
+        self.records().values().cloned().collect()
+    }
+
+    fn records(&self) -> MutexGuard<'_, BTreeMap<Key, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stored(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        record.version = self.versioned.then(|| record.version.unwrap_or(0));
+        record
+    }
+}
+
+#[async_trait]
+impl Read for Memory {
+    fn describe(&self) -> String {
+        format!("memory {}", self.name)
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Nanosecond
+    }
+
+    fn versioned(&self) -> bool {
+        self.versioned
+    }
+
+    async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        Ok(self
+            .records()
+            .values()
+            .filter(|r| range.contains(&r.key))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        let records = self.records();
+        let mut keys: Vec<&Key> = keys.iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys.into_iter().filter_map(|key| records.get(key).cloned()).collect())
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        let records = self.records();
+        Ok(keys
+            .iter()
+            .filter_map(|key| records.get(key).map(|r| (key.clone(), r.version)))
+            .collect())
+    }
+
+    async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
+        let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+        for record in self
+            .records()
+            .values()
+            .filter(|r| namespace_id.is_none_or(|id| id == r.key.namespace_id))
+        {
+            let count = counts.entry(record.key.namespace_id.clone()).or_default();
+            if record.is_open() {
+                count.open += 1
+            } else {
+                count.closed += 1
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        let mut ids: Vec<String> = self.records().keys().map(|key| key.namespace_id.clone()).collect();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    async fn open_started_before(
+        &self,
+        before: Timestamp,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>, Error> {
+        let records = self.records();
+        let open = records
+            .values()
+            .filter(|r| range.contains(&r.key) && r.is_open() && r.start_time < before);
+        let open = open.map(|record| OpenExecution {
+            key: record.key.clone(),
+            workflow_id: record.workflow_id.clone(),
+            workflow_type: record.workflow_type.clone(),
+            start_time: record.start_time,
+        });
+        Ok(open.take(limit).collect())
+    }
+}
+
+#[async_trait]
+impl Write for Memory {
+    fn describe(&self) -> String {
+        Read::describe(self)
+    }
+
+    async fn put(&self, records: &[Record]) -> Result<u64, Error> {
+        let mut held = self.records();
+        let mut changed = 0;
+        for record in latest_of_each(records) {
+            let record = self.stored(record);
+            let wins = match held.get(&record.key) {
+                None => true,
+                Some(held) => self.versioned && held.version < record.version,
+            };
+            if wins {
+                changed += 1;
+                held.insert(record.key.clone(), record);
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        let mut held = self.records();
+        let mut changed = 0;
+        for change in changes {
+            if held.get(&change.seen.key).is_some_and(|held| *held == change.seen) {
+                held.insert(change.to.key.clone(), self.stored(&change.to));
+                changed += 1;
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
+        let mut held = self.records();
+        let mut deleted = 0;
+        for Condemned { key, at_most } in condemned {
+            let spared =
+                |held: &Record| matches!((held.version, at_most), (Some(version), Some(most)) if version > *most);
+            if held.get(key).is_some_and(|held| !spared(held)) {
+                held.remove(key);
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+}

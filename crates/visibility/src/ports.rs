@@ -1,0 +1,250 @@
+//! The two ports through which every store is met.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::record::{Key, Record};
+
+/// What a store answers.
+#[async_trait]
+pub trait Read: Send + Sync {
+    /// The store for people: kind, place and database, never a secret.
+    fn describe(&self) -> String;
+
+    /// The finest step of time that the store keeps.
+    fn precision(&self) -> Precision;
+
+    /// Whether the store keeps a version with each record. Without one, writes can only insert what is absent.
+    fn versioned(&self) -> bool;
+
+    /// Up to `limit` records of `range` in the order of [`Key`]. Fewer than `limit` says nothing; none says that the
+    /// range holds no more.
+    async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error>;
+
+    /// The records of those of `keys` that exist, in any order. Duplicate keys count once.
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error>;
+
+    /// Which of `keys` exist, each with its version (`None` in a store without versions).
+    async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error>;
+
+    /// Records per Namespace id, open and closed; of one Namespace or of all. Counted in full: as slow as the store
+    /// makes it.
+    async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error>;
+
+    /// The ids of all Namespaces that have a record, in order; those of deleted Namespaces among them.
+    async fn namespaces(&self) -> Result<Vec<String>, Error>;
+
+    /// Up to `limit` open executions of `range` that started before `before`, in the order of [`Key`]; none says that
+    /// there are no more.
+    async fn open_started_before(
+        &self,
+        before: Timestamp,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>, Error>;
+}
+
+/// What a store takes. Every call may be repeated with the same effect as once.
+#[async_trait]
+pub trait Write: Send + Sync {
+    /// The store for people: kind, place and database, never a secret.
+    fn describe(&self) -> String;
+
+    /// Inserts records that are absent and replaces those of a *lower* version, all or none of them; never touches an
+    /// equal or later one. In a store without versions it only inserts. A record without a version is written as
+    /// version 0. Of several records with one key the latest version counts. Gives the number that changed.
+    async fn put(&self, records: &[Record]) -> Result<u64, Error>;
+
+    /// Replaces records whatever their version, each only while the store still holds exactly what was seen (content
+    /// and version). Gives the number replaced.
+    async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error>;
+
+    /// Deletes records, each only if its version is not later than the one given. Gives the number deleted.
+    async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error>;
+}
+
+/// A part of a store's records: of one Namespace or all, after one key (a cursor) and up to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Only this Namespace id.
+    pub namespace_id: Option<String>,
+    /// Only keys after this one.
+    pub after: Option<Key>,
+    /// Only keys up to and with this one.
+    pub until: Option<Key>,
+}
+
+impl Range {
+    /// Whether `key` lies in the range.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.namespace_id.as_ref().is_none_or(|id| *id == key.namespace_id)
+            && self.after.as_ref().is_none_or(|after| key > after)
+            && self.until.as_ref().is_none_or(|until| key <= until)
+    }
+}
+
+/// Records of one Namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Executions that run.
+    pub open: u64,
+    /// Executions that ended, however they did.
+    pub closed: u64,
+}
+
+impl Count {
+    /// Open and closed together.
+    pub fn total(self) -> u64 {
+        self.open + self.closed
+    }
+}
+
+/// An execution that still runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenExecution {
+    /// Namespace and run.
+    pub key: Key,
+    /// The Workflow Id.
+    pub workflow_id: String,
+    /// The Workflow Type's name.
+    pub workflow_type: String,
+    /// When it started.
+    pub start_time: Timestamp,
+}
+
+/// One exchange of a record for another, see [`Write::rewrite`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewrite {
+    /// What the store was seen to hold.
+    pub seen: Record,
+    /// What it is to hold. Its version is written as given.
+    pub to: Record,
+}
+
+/// One record to delete, see [`Write::delete`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condemned {
+    /// Which.
+    pub key: Key,
+    /// Only if its version is not later than this; `None` deletes any. A store without versions deletes any.
+    pub at_most: Option<i64>,
+}
+
+/// Both ports of the store that is written to. They are two, so that a write can be paced or counted by a wrapper.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// What it holds.
+    pub read: &'a dyn Read,
+    /// Where it is written.
+    pub write: &'a dyn Write,
+}
+
+/// The finest step of time that a store keeps, from fine to coarse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// Elasticsearch (`date_nanos`).
+    Nanosecond,
+    /// PostgreSQL and MySQL by type; SQLite because the server truncates what it writes there
+    /// (1.30.8: common/persistence/sql/sqlplugin/sqlite/typeconv.go).
+    Microsecond,
+    /// Cassandra.
+    Millisecond,
+}
+
+impl Precision {
+    /// `at` with everything finer than this step cut off, as the server does when it writes.
+    pub fn truncate(self, at: Timestamp) -> Timestamp {
+        let step: i128 = match self {
+            Self::Nanosecond => return at,
+            Self::Microsecond => 1_000,
+            Self::Millisecond => 1_000_000,
+        };
+        let nanoseconds = at.as_nanosecond();
+        // Cutting towards the past can leave jiff's range only within one step of its very beginning.
+        Timestamp::from_nanosecond(nanoseconds - nanoseconds.rem_euclid(step)).unwrap_or(at)
+    }
+
+    /// The coarser of two.
+    pub fn coarser(self, other: Self) -> Self {
+        self.max(other)
+    }
+}
+
+/// Why a store did not do what it was asked. No message holds a password or a record's content.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store cannot be reached, or went away. Worth trying again.
+    #[error("{store} cannot be reached: {reason}. Check that it runs and that this machine may connect to it")]
+    Unreachable {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The store is there and did not answer in time, or something else held a lock. Worth trying again.
+    #[error("{store} is busy: {reason}. It is tried again; if this lasts, lower the rate or look for a long lock")]
+    Busy {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A right is lacking.
+    #[error(
+        "{store} does not allow it: {reason}. Grant the user of this datastore SELECT, INSERT, UPDATE and DELETE on executions_visibility"
+    )]
+    Denied {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The table or a column is not as expected.
+    #[error("{store} has not the expected schema: {reason}. Set it up or update it with Temporal's schema tool")]
+    Schema {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The store refuses this record's content; it would refuse it again.
+    #[error("{store} refuses record {key}: {reason}")]
+    Refused {
+        /// The store, as it describes itself.
+        store: String,
+        /// Which record.
+        key: Key,
+        /// What the driver said, without the record's content.
+        reason: String,
+    },
+    /// A record in the store cannot be understood.
+    #[error("{store} holds a record that cannot be read: {key}, column {column}: {reason}")]
+    Unreadable {
+        /// The store, as it describes itself.
+        store: String,
+        /// Which record.
+        key: Key,
+        /// Which column.
+        column: &'static str,
+        /// What was expected.
+        reason: String,
+    },
+    /// Anything else that the driver reports.
+    #[error("{store} failed: {reason}")]
+    Failed {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may well succeed later with nothing changed by anyone.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Failed { .. })
+    }
+}

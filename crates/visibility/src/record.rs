@@ -1,0 +1,150 @@
+//! One visibility record, in no store's dialect.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// What identifies a record in every store: the Namespace's id and the run's id.
+///
+/// Keys are ordered by the bytes of `namespace_id`, then of `run_id`: the one order that every store can be made to
+/// scan in, whatever its collation. In practice both are lower-case UUIDs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The Namespace's id (a UUID), not its name.
+    pub namespace_id: String,
+    /// The run's id (a UUID).
+    pub run_id: String,
+}
+
+impl Key {
+    /// A key from its two parts.
+    pub fn new(namespace_id: impl Into<String>, run_id: impl Into<String>) -> Self {
+        Self {
+            namespace_id: namespace_id.into(),
+            run_id: run_id.into(),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace_id, self.run_id)
+    }
+}
+
+/// `WORKFLOW_EXECUTION_STATUS_RUNNING`: the only status of an open execution (api: enums/v1/workflow.proto).
+pub const RUNNING: i32 = 1;
+
+/// `WORKFLOW_EXECUTION_STATUS_COMPLETED` (api: enums/v1/workflow.proto).
+pub const COMPLETED: i32 = 2;
+
+/// Memo encoding written by every supported server (1.30.8: common/persistence/visibility/store: `Memo.EncodingType`).
+pub const PROTO3: &str = "Proto3";
+
+/// One execution as a visibility store keeps it: all columns of `executions_visibility` as of schema v1.13, of which
+/// older schemas hold a part.
+///
+/// Never `Serialize`: records hold users' data and must not reach a history, a log or a report. `Debug` names the
+/// record and shows none of its content.
+#[derive(Clone, PartialEq)]
+pub struct Record {
+    /// Namespace and run.
+    pub key: Key,
+    /// The store's ordering number for writes of this record (the server's task id); `None` where the store keeps
+    /// none (SQL schemas before v1.9, Cassandra).
+    pub version: Option<i64>,
+    /// The Workflow Id.
+    pub workflow_id: String,
+    /// The Workflow Type's name.
+    pub workflow_type: String,
+    /// `WorkflowExecutionStatus` as a number; see [`RUNNING`].
+    pub status: i32,
+    /// When the execution started.
+    pub start_time: Timestamp,
+    /// When its first task was or will be scheduled.
+    pub execution_time: Timestamp,
+    /// When it closed; `None` while open.
+    pub close_time: Option<Timestamp>,
+    /// Events in its history; known once closed.
+    pub history_length: Option<i64>,
+    /// Bytes of its history; known once closed.
+    pub history_size_bytes: Option<i64>,
+    /// Close time minus execution time, in nanoseconds; known once closed.
+    pub execution_duration: Option<i64>,
+    /// State transitions; known once closed.
+    pub state_transition_count: Option<i64>,
+    /// The memo as the server encoded it; see [`crate::memo`] for why its bytes are never compared.
+    pub memo: Option<Vec<u8>>,
+    /// How `memo` is encoded, [`PROTO3`] in practice.
+    pub memo_encoding: String,
+    /// The Task Queue's name.
+    pub task_queue: String,
+    /// Search attributes by field name (`Keyword01` in SQL stores). Lists are arrays here, whatever the store does.
+    pub search_attributes: Map<String, Value>,
+    /// The parent's Workflow Id, if it has a parent.
+    pub parent_workflow_id: Option<String>,
+    /// The parent's run id, if it has a parent.
+    pub parent_run_id: Option<String>,
+    /// The root's Workflow Id; `None` where the schema has no such column (before v1.5).
+    pub root_workflow_id: Option<String>,
+    /// The root's run id; `None` where the schema has no such column (before v1.5).
+    pub root_run_id: Option<String>,
+}
+
+impl Record {
+    /// Whether the execution is open (running).
+    pub fn is_open(&self) -> bool {
+        self.status == RUNNING
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("key", &format_args!("{}", self.key))
+            .field("version", &self.version)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Of each key in `records` the one with the latest version, in the order of the keys: one statement cannot write a
+/// row twice, and writers that lock rows in one order cannot deadlock.
+pub fn latest_of_each(records: &[Record]) -> Vec<&Record> {
+    let mut records: Vec<&Record> = records.iter().collect();
+    records.sort_by(|a, b| a.key.cmp(&b.key).then(b.version.cmp(&a.version)));
+    records.dedup_by(|later, first| later.key == first.key);
+    records
+}
+
+/// A record that no cluster wrote, to be put into one store only: when the frontend finds it by its Workflow Id, it
+/// reads from that store. It is closed and completed at `at`, so that nothing waits for it, and has version 0, so that
+/// any real write would win.
+pub fn marker_record(namespace_id: &str, workflow_id: &str, run_id: &str, at: Timestamp) -> Record {
+    Record {
+        key: Key::new(namespace_id, run_id),
+        version: Some(0),
+        workflow_id: workflow_id.to_owned(),
+        workflow_type: MARKER_TYPE.to_owned(),
+        status: COMPLETED,
+        start_time: at,
+        execution_time: at,
+        close_time: Some(at),
+        history_length: Some(0),
+        history_size_bytes: Some(0),
+        execution_duration: Some(0),
+        state_transition_count: Some(0),
+        memo: None,
+        memo_encoding: PROTO3.to_owned(),
+        task_queue: String::new(),
+        search_attributes: Map::new(),
+        parent_workflow_id: None,
+        parent_run_id: None,
+        root_workflow_id: Some(workflow_id.to_owned()),
+        root_run_id: Some(run_id.to_owned()),
+    }
+}
+
+/// The Workflow Type of [`marker_record`]s, by which left-overs can be told from real executions.
+pub const MARKER_TYPE: &str = "crossfade-marker";
