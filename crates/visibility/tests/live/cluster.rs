@@ -5,9 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use crossfade_visibility::memory::Memory;
-use crossfade_visibility::ports::{
-    Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write,
-};
+use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, marker_record};
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -144,7 +142,11 @@ impl Write for Port<'_> {
                 before[&key]
             );
         }
-        let mut countdown = self.cluster.killed_after_put.lock().expect("no test panics with a lock held");
+        let mut countdown = self
+            .cluster
+            .killed_after_put
+            .lock()
+            .expect("no test panics with a lock held");
         match *countdown {
             Some(0) => *self.cluster.dead.lock().expect("no test panics with a lock held") = true,
             Some(n) => *countdown = Some(n - 1),
@@ -273,8 +275,7 @@ pub(crate) fn cluster(lives: &[Life], gusts: &[usize], versioned: bool, parallel
                 .collect(),
         ),
         gusts: Mutex::new(gusts.iter().copied().collect()),
-        pub(crate) killed_after_put: Mutex::new(None),
+        killed_after_put: Mutex::new(None),
         dead: Mutex::new(false),
     }
 }
-

@@ -65,7 +65,10 @@ async fn copy_all(cluster: &Cluster, page: usize, stops: &[bool]) {
             Ok(_) => {}
             Err(error) => {
                 assert!(error.is_retryable());
-                *cluster.killed_after_put.lock().expect("no test panics with a lock held") = None;
+                *cluster
+                    .killed_after_put
+                    .lock()
+                    .expect("no test panics with a lock held") = None;
                 *cluster.dead.lock().expect("no test panics with a lock held") = false;
             }
         }
