@@ -1,0 +1,37 @@
+//! The Temporal cluster: what it says of itself, its services, its canaries.
+//!
+//! Everything that talks to a live cluster, to the services on its hosts and to Temporal's own schema tools:
+//!
+//! - [`connect`]: how a frontend or a service is reached, and what is refused before a byte is sent.
+//! - [`frontend`]: the public API: health, cluster, Namespaces, search attributes, lists, counts, executions.
+//! - [`admin`]: the few admin calls that the public API has no word for: members, shards, dead letters.
+//! - [`canary`]: one tiny workflow for each history shard, to prove where writes go.
+//! - [`lock`]: one migration for each cluster.
+//! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
+//! - [`schema`]: Temporal's own tools on a target store.
+//!
+//! This crate knows no YAML, no store dialect and no migration plan.
+//! Every call is bounded in time, and every call may be made twice.
+
+pub mod admin;
+pub mod canary;
+pub mod connect;
+mod error;
+mod execution;
+pub mod frontend;
+pub mod health;
+mod incarnation;
+pub mod lock;
+mod marker;
+mod parked;
+mod process;
+pub mod restart;
+pub mod schema;
+mod version;
+
+pub use connect::{ApiKey, ConnectSettings, TlsSettings};
+pub use error::{CallError, ConnectError, Error};
+pub use execution::{Execution, ExecutionKey, ExecutionStatus, Payload};
+pub use frontend::Frontend;
+pub use incarnation::Incarnation;
+pub use version::Version;
