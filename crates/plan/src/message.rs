@@ -7,6 +7,27 @@ use serde_json::Value;
 
 use crate::{drift::DriftClass, stage::Gate};
 
+/// The names of signals and updates, pinned on the wire.
+pub mod names {
+    /// Approve a gate.
+    pub const APPROVE: &str = "approve";
+    /// Stop before the next step.
+    pub const PAUSE: &str = "pause";
+    /// Go on after a pause, or try again after a problem.
+    pub const RESUME: &str = "resume";
+    /// End the Retention wait now.
+    pub const SKIP_WAIT: &str = "skip-wait";
+    /// Go back to the state before the migration.
+    pub const ROLLBACK: &str = "rollback";
+    /// Give the migration up: go back, and end the workflow as failed.
+    pub const ABORT: &str = "abort";
+    /// Change the most records a second.
+    pub const SET_RATE: &str = "set-rate";
+
+    /// All of them.
+    pub const ALL: [&str; 7] = [APPROVE, PAUSE, RESUME, SKIP_WAIT, ROLLBACK, ABORT, SET_RATE];
+}
+
 /// An approval of one gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {

@@ -46,8 +46,8 @@ pub enum Condition {
     Paused,
     /// Stopped by a problem that needs a person; `resume` tries again.
     NeedsOperator {
-        /// The problem.
-        problem: Problem,
+        /// The problems, each with its next step.
+        problems: Vec<Problem>,
     },
     /// Going back.
     RollingBack {
@@ -194,6 +194,12 @@ pub struct Progress {
     pub opened: BTreeSet<Gate>,
     /// The way back was asked for.
     pub back: Option<BackOrder>,
+    /// `resume` was said while a problem needed the operator: try again.
+    #[serde(default)]
+    pub try_again: bool,
+    /// The workflow's cancellation was noticed; it counts once.
+    #[serde(default)]
+    pub cancel_seen: bool,
     /// The wait was ended by the operator.
     pub skip_wait: bool,
     /// The most records a second.
@@ -264,6 +270,8 @@ impl Progress {
             approvals: BTreeMap::new(),
             opened: BTreeSet::new(),
             back: None,
+            try_again: false,
+            cancel_seen: false,
             skip_wait: false,
             plan: None,
             hosts: Vec::new(),
@@ -313,6 +321,82 @@ impl Progress {
             Condition::AwaitingApproval { gate } => Some(signal("approve", format!(" -i '\"{gate}\"'"))),
             Condition::Paused | Condition::NeedsOperator { .. } => Some(signal("resume", String::new())),
             _ => None,
+        }
+    }
+}
+
+/// The answer to `status`: where the migration stands, without what the other queries answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The workflow id.
+    pub migration: String,
+    /// The stage.
+    pub stage: Stage,
+    /// How it goes.
+    pub condition: Condition,
+    /// The exact tctl command that is waited for, if one is.
+    pub awaited_command: Option<String>,
+    /// When the migration began.
+    pub began: Timestamp,
+    /// How many runs it had, continue-as-new included.
+    pub runs: u32,
+    /// History events of the earlier runs.
+    pub earlier_events: u64,
+    /// Approvals given.
+    pub approvals: BTreeMap<Gate, Approval>,
+    /// The gates of this migration.
+    pub gates: BTreeSet<Gate>,
+    /// Each host's state.
+    pub hosts: Vec<HostState>,
+    /// When both stores were proven to be written.
+    pub dual_since: Option<Timestamp>,
+    /// The copy.
+    pub copy: CopyProgress,
+    /// Seconds until the copy is done, at the pace so far.
+    pub copy_seconds_left: Option<u64>,
+    /// The most records a second.
+    pub records_per_second: Option<u32>,
+    /// What the Retention wait still waits for.
+    pub wait: Vec<NamespaceWait>,
+    /// The comparison.
+    pub verify: VerifyProgress,
+    /// Drift that the operator accepted.
+    pub accepted_drift: BTreeSet<DriftClass>,
+    /// Steps of the cutover that are done.
+    pub cutover: CutoverProgress,
+    /// When each stage began and ended.
+    pub timings: Vec<StageTiming>,
+    /// Whether a rollback is open now.
+    pub can_roll_back: bool,
+    /// Messages that were not taken, the newest last.
+    pub rejected: Vec<AuditEntry>,
+}
+
+impl Status {
+    /// The status of a migration.
+    pub fn of(progress: &Progress) -> Self {
+        Self {
+            migration: progress.migration.clone(),
+            stage: progress.stage,
+            condition: progress.condition.clone(),
+            awaited_command: progress.awaited_command(),
+            began: progress.began,
+            runs: progress.runs,
+            earlier_events: progress.earlier_events,
+            approvals: progress.approvals.clone(),
+            gates: progress.spec.gates.clone(),
+            hosts: progress.hosts.clone(),
+            dual_since: progress.dual_since,
+            copy: progress.copy.clone(),
+            copy_seconds_left: progress.copy.seconds_left(),
+            records_per_second: progress.records_per_second,
+            wait: progress.wait.clone(),
+            verify: progress.verify.clone(),
+            accepted_drift: progress.accepted_drift.clone(),
+            cutover: progress.cutover,
+            timings: progress.timings.clone(),
+            can_roll_back: progress.can_roll_back(),
+            rejected: progress.audit.iter().filter(|entry| !entry.taken).cloned().collect(),
         }
     }
 }

@@ -200,6 +200,27 @@ impl Spec {
         check::parse(value)
     }
 
+    /// Stands in for an input that could not be read, so that a refused run still answers its queries.
+    pub fn unread() -> Self {
+        Self {
+            cluster: Cluster {
+                frontend: String::new(),
+                tls: None,
+                api_key: None,
+                canary_namespace: default_namespace(),
+                hosts: Vec::new(),
+                dynamic_config: None,
+            },
+            target: Target { name: String::new(), datastore: Map::new(), setup_schema: false },
+            source: None,
+            existing_records: ExistingRecords::default(),
+            gates: BTreeSet::new(),
+            cutover: Cutover::default(),
+            keep_source_datastore: true,
+            records_per_second: None,
+        }
+    }
+
     /// The dynamic config path that the spec names for `host`, if any.
     pub fn dynamic_config_of<'a>(&'a self, host: &'a Host) -> Option<&'a str> {
         host.dynamic_config

@@ -11,25 +11,7 @@ pub fn host_task_queue(host: &str) -> String {
 }
 
 /// Signals and updates: the same names, the same inputs.
-pub mod message {
-    /// Approve a gate.
-    pub const APPROVE: &str = "approve";
-    /// Stop before the next step.
-    pub const PAUSE: &str = "pause";
-    /// Go on after a pause, or try again after a problem.
-    pub const RESUME: &str = "resume";
-    /// End the Retention wait now.
-    pub const SKIP_WAIT: &str = "skip-wait";
-    /// Go back to the state before the migration.
-    pub const ROLLBACK: &str = "rollback";
-    /// Give the migration up: go back, and end the workflow as failed.
-    pub const ABORT: &str = "abort";
-    /// Change the most records a second.
-    pub const SET_RATE: &str = "set-rate";
-
-    /// All of them.
-    pub const ALL: [&str; 7] = [APPROVE, PAUSE, RESUME, SKIP_WAIT, ROLLBACK, ABORT, SET_RATE];
-}
+pub use crossfade_plan::message::names as message;
 
 /// Queries.
 pub mod query {

@@ -1,0 +1,128 @@
+//! What a message from an operator does to a migration: one function for signals, updates and validators.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    message::{Approval, Rejected, Remark, SetRate, names},
+    progress::{BackOrder, Condition, Outcome, Progress},
+    stage::Gate,
+};
+
+/// Takes a message, or says why not. Either way it is in the audit log afterwards.
+///
+/// # Errors
+/// Why the message changes nothing: malformed, out of place, or the run is over.
+pub fn take(progress: &mut Progress, name: &str, input: Option<&Value>, at: Timestamp) -> Result<String, Rejected> {
+    let answer = apply(progress, name, input);
+    match &answer {
+        Ok(entry) => progress.note(at, name, true, entry.clone()),
+        Err(Rejected(why)) => progress.note(at, name, false, why.clone()),
+    }
+    answer
+}
+
+/// Records a message that could not even be decoded.
+pub fn refuse(progress: &mut Progress, name: &str, why: String, at: Timestamp) -> Rejected {
+    progress.note(at, name, false, why.clone());
+    Rejected(why)
+}
+
+/// What `take` would answer, changing nothing.
+///
+/// # Errors
+/// As [`take`].
+pub fn validate(progress: &Progress, name: &str, input: Option<&Value>) -> Result<String, Rejected> {
+    apply(&mut progress.clone(), name, input)
+}
+
+fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<String, Rejected> {
+    if progress.has_ended() {
+        return Err(Rejected("the migration is over".to_owned()));
+    }
+    match name {
+        names::APPROVE => approve(progress, Approval::from_json(input)?),
+        names::PAUSE => {
+            let remark = Remark::from_json(input)?;
+            if progress.paused.is_some() {
+                return Ok("it was paused already".to_owned());
+            }
+            let entry = format!("paused ({remark})");
+            progress.paused = Some(remark);
+            Ok(entry)
+        }
+        names::RESUME => resume(progress, &Remark::from_json(input)?),
+        names::SKIP_WAIT => {
+            let remark = Remark::from_json(input)?;
+            if progress.wait_over {
+                return Err(Rejected("the Retention wait is over already".to_owned()));
+            }
+            progress.skip_wait = true;
+            Ok(format!("the Retention wait is skipped; verify will copy what is missing ({remark})"))
+        }
+        names::ROLLBACK => go_back(progress, Outcome::RolledBack, Remark::from_json(input)?),
+        names::ABORT => go_back(progress, Outcome::Aborted, Remark::from_json(input)?),
+        names::SET_RATE => {
+            let rate = SetRate::from_json(input)?;
+            progress.records_per_second = rate.records_per_second;
+            Ok(rate.records_per_second.map_or_else(
+                || "the rate is unlimited now".to_owned(),
+                |rate| format!("the rate is {rate} records a second now"),
+            ))
+        }
+        other => Err(Rejected(format!("unknown message `{other}`; there are {}", names::ALL.join(", ")))),
+    }
+}
+
+fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Rejected> {
+    let gate = approval.gate;
+    if !progress.spec.gates.contains(&gate) {
+        let gates: Vec<String> = progress.spec.gates.iter().map(Gate::to_string).collect();
+        return Err(Rejected(format!("this migration has no gate `{gate}`; it has {}", gates.join(", "))));
+    }
+    let by = approval.by.as_deref().unwrap_or("someone").to_owned();
+    let new_classes: Vec<String> =
+        approval.accept_drift.difference(&progress.accepted_drift).map(ToString::to_string).collect();
+    if !new_classes.is_empty() {
+        progress.accepted_drift.extend(approval.accept_drift.iter().copied());
+        progress.approvals.insert(gate, approval);
+        return Ok(format!("`{gate}` approved by {by}, accepting drift: {}", new_classes.join(", ")));
+    }
+    if progress.approvals.contains_key(&gate) {
+        return Ok(format!("`{gate}` was approved already"));
+    }
+    let ahead = gate.opens() > progress.stage;
+    progress.approvals.insert(gate, approval);
+    Ok(if ahead && progress.condition != (Condition::AwaitingApproval { gate }) {
+        format!("`{gate}` approved by {by}, ahead of time: it counts when the gate is reached")
+    } else {
+        format!("`{gate}` approved by {by}")
+    })
+}
+
+fn resume(progress: &mut Progress, remark: &Remark) -> Result<String, Rejected> {
+    let stuck = matches!(progress.condition, Condition::NeedsOperator { .. });
+    if progress.paused.is_none() && !stuck {
+        return Err(Rejected("it is not paused and waits for no correction".to_owned()));
+    }
+    progress.paused = None;
+    progress.try_again = stuck;
+    Ok(format!("resumed ({remark})"))
+}
+
+fn go_back(progress: &mut Progress, ends: Outcome, remark: Remark) -> Result<String, Rejected> {
+    if !progress.can_roll_back() {
+        return Err(Rejected(
+            "the point of no return has passed: a host may already write to the target alone; the way is forward \
+             (see `status` for what it needs)"
+                .to_owned(),
+        ));
+    }
+    if progress.back.is_some() {
+        return Ok("it is going back already".to_owned());
+    }
+    let word = if ends == Outcome::Aborted { "abort" } else { "rollback" };
+    let entry = format!("{word} ordered ({remark})");
+    progress.back = Some(BackOrder { ends, remark });
+    Ok(entry)
+}

@@ -1,0 +1,125 @@
+//! The activities' contracts: name, input and output of each. The bodies are in the worker.
+
+// The markers live in private modules that the macro makes; these are their ways out.
+#![allow(clippy::unimplemented, reason = "a definition's body is exactly this; it is never called")]
+#![allow(missing_docs, reason = "the macro's marker structs carry no documentation of their own")]
+
+use crossfade_plan::{
+    order::{
+        ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords, DynamicConfigSet,
+        FinalCheck, FinallyChecked, HostConfigured, HostFacts, InspectHost, PrepareTarget, ProveReads, ProveWrites,
+        ReadWait, ReadsProven, SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
+    },
+    problem::Problem,
+};
+use temporalio_macros::activity_definitions;
+
+use crate::names::activity as name;
+
+/// Work that talks to the cluster's frontend and to the stores; any worker on the task queue can do it.
+#[derive(Debug)]
+pub struct ClusterWork;
+
+/// Work bound to one host: its files and its services.
+#[derive(Debug)]
+pub struct HostWork;
+
+#[activity_definitions]
+impl ClusterWork {
+    /// Takes the cluster's migration lock; taking it again for the same migration is nothing new.
+    #[activity(name = name::TAKE_LOCK)]
+    pub fn take_lock(context: Context) -> Result<(), Problem> {
+        unimplemented!()
+    }
+
+    /// Gives the lock back; giving it back again is nothing new.
+    #[activity(name = name::RELEASE_LOCK)]
+    pub fn release_lock(context: Context) -> Result<(), Problem> {
+        unimplemented!()
+    }
+
+    /// Asks the cluster about itself.
+    #[activity(name = name::INSPECT_CLUSTER)]
+    pub fn inspect_cluster(context: Context) -> Result<ClusterFacts, Problem> {
+        unimplemented!()
+    }
+
+    /// Looks at both stores; writes nothing that stays.
+    #[activity(name = name::INSPECT_STORES)]
+    pub fn inspect_stores(order: PrepareTarget) -> Result<StoreFacts, Problem> {
+        unimplemented!()
+    }
+
+    /// Sets the target's schema up where that is asked for, and checks it.
+    #[activity(name = name::PREPARE_TARGET)]
+    pub fn prepare_target(order: PrepareTarget) -> Result<TargetReady, Problem> {
+        unimplemented!()
+    }
+
+    /// Proves by canaries on every history shard where the server writes.
+    #[activity(name = name::PROVE_WRITES)]
+    pub fn prove_writes(order: ProveWrites) -> Result<WritesProven, Problem> {
+        unimplemented!()
+    }
+
+    /// Copies what the target lacks, for a bounded time; when cancelled, answers how far it came.
+    #[activity(name = name::COPY_RECORDS)]
+    pub fn copy_records(order: CopyRecords) -> Result<Copied, Problem> {
+        unimplemented!()
+    }
+
+    /// Says what the Retention wait still waits for.
+    #[activity(name = name::READ_WAIT)]
+    pub fn read_wait(order: ReadWait) -> Result<WaitFacts, Problem> {
+        unimplemented!()
+    }
+
+    /// Compares, and repairs if asked, for a bounded time; when cancelled, answers how far it came.
+    #[activity(name = name::COMPARE_RECORDS)]
+    pub fn compare_records(order: CompareRecords) -> Result<Compared, Problem> {
+        unimplemented!()
+    }
+
+    /// Proves through the frontend which store answers.
+    #[activity(name = name::PROVE_READS)]
+    pub fn prove_reads(order: ProveReads) -> Result<ReadsProven, Problem> {
+        unimplemented!()
+    }
+
+    /// After promote: checks that the target has everything that the source had.
+    #[activity(name = name::FINAL_CHECK)]
+    pub fn final_check(order: FinalCheck) -> Result<FinallyChecked, Problem> {
+        unimplemented!()
+    }
+}
+
+#[activity_definitions]
+impl HostWork {
+    /// Looks at a host's files; changes nothing.
+    #[activity(name = name::INSPECT_HOST)]
+    pub fn inspect_host(order: InspectHost) -> Result<HostFacts, Problem> {
+        unimplemented!()
+    }
+
+    /// Brings a host's static config to a state, its services restarted and proven healthy.
+    #[activity(name = name::CONFIGURE_HOST)]
+    pub fn configure_host(order: ConfigureHost) -> Result<HostConfigured, Problem> {
+        unimplemented!()
+    }
+
+    /// Brings a host's dynamic config file to a state.
+    #[activity(name = name::SET_DYNAMIC_CONFIG)]
+    pub fn set_dynamic_config(order: SetDynamicConfig) -> Result<DynamicConfigSet, Problem> {
+        unimplemented!()
+    }
+}
+
+pub use cluster_work::{
+    CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker, FinalCheck as FinalCheckMarker,
+    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker,
+    PrepareTarget as PrepareTargetMarker, ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker,
+    ReadWait as ReadWaitMarker, ReleaseLock as ReleaseLockMarker, TakeLock as TakeLockMarker,
+};
+pub use host_work::{
+    ConfigureHost as ConfigureHostMarker, InspectHost as InspectHostMarker, SetDynamicConfig as SetDynamicConfigMarker,
+};

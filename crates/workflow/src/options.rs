@@ -1,0 +1,101 @@
+//! Every timeout and retry policy, named, with its reason.
+
+use std::time::Duration;
+
+use temporalio_workflow::{ActivityCancellationType, ActivityOptions, RetryPolicy, WorkflowCancellationToken};
+
+use crate::names;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Without a heartbeat for this long a worker counts as dead. The server counts its own downtime too, so a
+/// restart longer than this makes a second attempt begin; every activity is idempotent and the ones bound to
+/// a host take turns, so the second attempt finds the work done. Shorter means a killed worker is noticed sooner.
+pub const HEARTBEAT: Duration = seconds(20);
+
+/// How long work bound to a host waits for that host's worker before the operator is told that none polls.
+/// Preflight asks soon, since an operator is waiting for the answer.
+pub const HOST_WORKER_PREFLIGHT: Duration = seconds(20);
+
+/// As above for later stages: a worker that is being restarted or redeployed is given time.
+pub const HOST_WORKER: Duration = seconds(600);
+
+/// How long a copy or comparison works before it reports to the workflow: long enough that a day of copying
+/// is a few hundred events, short enough that the status is never stale for long.
+pub const SLICE: Duration = seconds(300);
+
+/// How often the Retention wait looks again: a Namespace may be added or its retention changed meanwhile.
+/// At this pace a month of waiting is some 700 wake-ups.
+pub const WAIT_LOOK: Duration = seconds(3600);
+
+/// Reading facts: quick, and an operator waits for the answer, so a fault is reported after three tries.
+fn probe_retries() -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(seconds(1))
+        .backoff_coefficient(2.0)
+        .maximum_interval(seconds(10))
+        .maximum_attempts(3)
+        .build()
+}
+
+/// Work under way: what can pass by itself (a store restarting, a network cut) is tried for ever, at most a
+/// minute apart. What cannot is failed as non-retryable by the activity and goes to the operator.
+fn work_retries() -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(seconds(1))
+        .backoff_coefficient(2.0)
+        .maximum_interval(seconds(60))
+        .build()
+}
+
+fn options(start_to_close: Duration, retries: RetryPolicy, summary: &str) -> ActivityOptions {
+    ActivityOptions::with_start_to_close_timeout(start_to_close)
+        .heartbeat_timeout(HEARTBEAT)
+        .retry_policy(retries)
+        // Detached: cancelling the workflow means going back, never dropping an order half way.
+        .cancellation_token(WorkflowCancellationToken::new())
+        .cancellation_type(ActivityCancellationType::WaitCancellationCompleted)
+        .summary(summary.to_owned())
+        .do_not_eagerly_execute(true)
+        .build()
+}
+
+fn on_host(host: &str, start_within: Duration, mut options: ActivityOptions) -> ActivityOptions {
+    options.task_queue = Some(names::host_task_queue(host));
+    options.schedule_to_start_timeout = Some(start_within);
+    options
+}
+
+/// Preflight's questions to the cluster and the stores.
+#[must_use]
+pub fn probe(summary: &str) -> ActivityOptions {
+    options(seconds(120), probe_retries(), summary)
+}
+
+/// Preflight's questions to a host.
+#[must_use]
+pub fn probe_host(host: &str, summary: &str) -> ActivityOptions {
+    on_host(host, HOST_WORKER_PREFLIGHT, options(seconds(60), probe_retries(), summary))
+}
+
+/// Work on the cluster or the stores that takes minutes at most.
+#[must_use]
+pub fn work(summary: &str) -> ActivityOptions {
+    options(seconds(1800), work_retries(), summary)
+}
+
+/// A slice of copying or comparing: its own time and as much again, since a page is never cut short.
+#[must_use]
+pub fn slice(summary: &str) -> ActivityOptions {
+    options(SLICE * 2, work_retries(), summary)
+}
+
+/// Work on a host's files and services; `within` is the longest that its restart may take.
+#[must_use]
+pub fn host_work(host: &str, within: Duration, summary: &str) -> ActivityOptions {
+    // A restart, the same again to put the old file back when it fails, and the proofs.
+    let start_to_close = within * 3 + seconds(120);
+    on_host(host, HOST_WORKER, options(start_to_close, work_retries(), summary))
+}

@@ -1,0 +1,68 @@
+//! What several stages do on hosts: their config, their dynamic config, and the time until it is read.
+
+use std::time::Duration;
+
+use crossfade_plan::{
+    order::{ConfigureHost, SetDynamicConfig},
+    problem::Problem,
+    settings::{DynamicConfig, HostConfig},
+    spec::Host,
+};
+
+use crate::{
+    activities::HostWork,
+    control::{Ctx, change, context, doing, ordered, read},
+    options,
+};
+
+/// How much longer than its poll interval a host may take to act on a dynamic config file: reading it and
+/// handing the values to its services.
+const READ_MARGIN: Duration = Duration::from_secs(2);
+
+/// Brings one host's static config to a state; when it answers, its services run with it.
+pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
+    let source =
+        read(ctx, |progress| progress.plan.as_ref().map(|plan| plan.source_name.clone())).unwrap_or_default();
+    change(ctx, |progress| {
+        for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
+            state.ordered = to;
+        }
+    });
+    let words = match to {
+        HostConfig::Original => "its former config",
+        HostConfig::Dual => "the target as secondary",
+        HostConfig::Promoted => "the target as primary",
+    };
+    doing(ctx, format!("{}: restarting with {words}", host.name));
+    let order = ConfigureHost { context: context(ctx), host: host.clone(), source, to };
+    let options = options::host_work(&host.name, host.restart_within.0, &format!("{}: {words}", host.name));
+    let configured = ordered(ctx, HostWork::configure_host, order, options).await?;
+    change(ctx, |progress| {
+        for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
+            state.config = to;
+            if configured.restarted {
+                state.restart_millis = Some(configured.restart_millis);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Brings every host's dynamic config file to a state.
+pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Result<(), Vec<Problem>> {
+    change(ctx, |progress| progress.dynamic_config_touched = true);
+    for host in read(ctx, |progress| progress.spec.cluster.hosts.clone()) {
+        doing(ctx, format!("{}: dynamic config: {words}", host.name));
+        let order = SetDynamicConfig { context: context(ctx), host: host.clone(), to: to.clone() };
+        let options = options::host_work(&host.name, Duration::ZERO, &format!("{}: dynamic config: {words}", host.name));
+        ordered(ctx, HostWork::set_dynamic_config, order, options).await?;
+    }
+    Ok(())
+}
+
+/// How long it takes until every host acts on a changed dynamic config file. The server's file client polls
+/// (common/dynamicconfig/file_based_client.go, 1.21 to 1.32); no API tells what it has read.
+pub(crate) fn propagation(ctx: &Ctx) -> Duration {
+    let poll = read(ctx, |progress| progress.plan.as_ref().map_or(0, |plan| plan.poll_seconds));
+    Duration::from_secs(poll) + READ_MARGIN
+}

@@ -1,0 +1,21 @@
+//! The stages: each brings the world from one state to the next and may be entered again at any point.
+
+mod cutover;
+mod dual_write;
+mod existing_records;
+mod finish;
+mod hosts;
+mod preflight;
+mod prepare_target;
+mod promote;
+mod verify;
+
+pub(crate) use cutover::cutover;
+pub(crate) use dual_write::dual_write;
+pub(crate) use existing_records::existing_records;
+pub(crate) use finish::finish;
+pub(crate) use hosts::{configure, everywhere, propagation};
+pub(crate) use preflight::preflight;
+pub(crate) use prepare_target::prepare_target;
+pub(crate) use promote::promote;
+pub(crate) use verify::verify;

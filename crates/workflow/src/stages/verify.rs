@@ -1,0 +1,91 @@
+//! Verify: every record compared, what differs repaired, again until a whole round is clean.
+
+use crossfade_plan::{
+    order::{CompareRecords, Compared},
+    problem::{Code, Problem},
+    progress::VerifyProgress,
+};
+
+use crate::{
+    activities::ClusterWork,
+    control::{self, Ctx, Halt, change, context, read, yielding},
+    options,
+};
+
+/// Rounds without a clean one before the operator is asked. Live traffic makes some drift in every round
+/// look like drift only until it is read again, so a repaired round is normally followed by a clean one.
+const ROUNDS: u32 = 5;
+
+pub(crate) async fn verify(ctx: &Ctx) -> Result<(), Halt> {
+    until_clean(ctx).await
+}
+
+/// Compares until a whole round finds nothing that the operator has not accepted.
+pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
+    change(ctx, |progress| {
+        let repaired = progress.verify.repaired;
+        if progress.verify.clean_at.is_some() || progress.verify.round >= ROUNDS {
+            progress.verify = VerifyProgress { repaired, ..VerifyProgress::default() };
+        }
+    });
+    loop {
+        let found = round(ctx).await?;
+        let at = control::now(ctx);
+        let (clean, round) = change(ctx, |progress| {
+            let verify = &mut progress.verify;
+            let clean = verify.drift.classes().is_subset(&progress.accepted_drift);
+            verify.clean_at = clean.then_some(at);
+            verify.cursor = None;
+            let round = verify.round;
+            progress.note(at, "migration", true, format!("round {round}: {found}"));
+            (clean, round)
+        });
+        if clean {
+            return Ok(());
+        }
+        if round >= ROUNDS {
+            let (drift, samples) = read(ctx, |progress| (progress.verify.drift, progress.verify.samples.join(", ")));
+            return Err(Problem::new(Code::DriftRemains, format!("after {round} rounds: {drift}; for example {samples}")).into());
+        }
+    }
+}
+
+/// One whole round, or the rest of one that was interrupted.
+async fn round(ctx: &Ctx) -> Result<String, Halt> {
+    change(ctx, |progress| {
+        if progress.verify.cursor.is_none() {
+            let VerifyProgress { round, repaired, .. } = progress.verify;
+            progress.verify = VerifyProgress { round: round + 1, repaired, ..VerifyProgress::default() };
+        }
+    });
+    loop {
+        let round = read(ctx, |progress| progress.verify.round);
+        control::doing(ctx, format!("comparing every record, round {round}"));
+        let order = read(ctx, |progress| CompareRecords {
+            context: context(ctx),
+            cursor: progress.verify.cursor.clone(),
+            repair: true,
+            budget_seconds: options::SLICE.as_secs(),
+        });
+        let summary = format!("compare every record, round {round}");
+        let step = yielding(ctx, ClusterWork::compare_records, order, options::slice(&summary)).await?;
+        change(ctx, |progress| add(&mut progress.verify, &step));
+        if step.done {
+            return Ok(read(ctx, |progress| {
+                let verify = &progress.verify;
+                format!("{} records compared, {}, {} repaired so far", verify.compared, verify.drift, verify.repaired)
+            }));
+        }
+    }
+}
+
+fn add(verify: &mut VerifyProgress, step: &Compared) {
+    verify.compared += step.compared;
+    verify.drift.missing += step.drift.missing;
+    verify.drift.stale += step.drift.stale;
+    verify.drift.different += step.drift.different;
+    verify.drift.extra += step.drift.extra;
+    verify.repaired += step.repaired;
+    verify.cursor.clone_from(&step.cursor);
+    verify.samples.extend(step.samples.iter().take(10_usize.saturating_sub(verify.samples.len())).cloned());
+}
