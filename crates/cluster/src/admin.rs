@@ -82,7 +82,9 @@ impl Frontend {
     /// How the store with this index name decodes search attributes. The index name is the Elasticsearch index,
     /// or the name of the SQL database (1.30.8: common/persistence/visibility/store/sql/visibility_store.go).
     pub async fn index_attributes(&self, index_name: &str) -> Result<IndexAttributes, CallError> {
-        let request = GetSearchAttributesRequest { index_name: index_name.to_owned() };
+        let request = GetSearchAttributesRequest {
+            index_name: index_name.to_owned(),
+        };
         let found: GetSearchAttributesResponse = self.admin("GetSearchAttributes", request).await?;
         Ok(IndexAttributes {
             custom: found.custom_attributes.into_iter().collect(),
@@ -96,7 +98,11 @@ impl Frontend {
         let mut counted = DeadLetters::default();
         let mut next_page_token = Vec::new();
         loop {
-            let request = ListQueuesRequest { queue_type: HISTORY_DEAD_LETTERS, page_size: 100, next_page_token };
+            let request = ListQueuesRequest {
+                queue_type: HISTORY_DEAD_LETTERS,
+                page_size: 100,
+                next_page_token,
+            };
             let page: ListQueuesResponse = match self.admin("ListQueues", request).await {
                 Err(error) if error.code() == Some(tonic::Code::Unimplemented) => return Ok(None),
                 other => other?,
@@ -119,10 +125,13 @@ impl Frontend {
 
     /// One history shard, from the main store.
     pub async fn shard(&self, id: u32) -> Result<Shard, CallError> {
-        let request = GetShardRequest { shard_id: i32::try_from(id).unwrap_or(i32::MAX) };
+        let request = GetShardRequest {
+            shard_id: i32::try_from(id).unwrap_or(i32::MAX),
+        };
         let found: GetShardResponse = self.admin("GetShard", request).await?;
-        let info =
-            found.shard_info.ok_or_else(|| CallError::answer("GetShard", self.address(), "no shard_info"))?;
+        let info = found
+            .shard_info
+            .ok_or_else(|| CallError::answer("GetShard", self.address(), "no shard_info"))?;
         Ok(Shard {
             id,
             range_id: info.range_id,
@@ -136,11 +145,18 @@ impl Frontend {
         const CALL: &str = "DescribeMutableState";
         let request = DescribeMutableStateRequest {
             namespace: namespace.to_owned(),
-            execution: Some(Execution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() }),
+            execution: Some(Execution {
+                workflow_id: workflow_id.to_owned(),
+                run_id: run_id.to_owned(),
+            }),
         };
         let found: DescribeMutableStateResponse = self.admin(CALL, request).await?;
         found.shard_id.parse().map_err(|_| {
-            CallError::answer(CALL, self.address(), format!("shard_id is {:?}, not a number", found.shard_id))
+            CallError::answer(
+                CALL,
+                self.address(),
+                format!("shard_id is {:?}, not a number", found.shard_id),
+            )
         })
     }
 
@@ -152,7 +168,8 @@ impl Frontend {
         let text = format!("/temporal.server.api.adminservice.v1.AdminService/{call}");
         let path = PathAndQuery::try_from(text)
             .map_err(|e| CallError::answer(call, self.address(), format!("not a method name: {e}")))?;
-        self.bounded(call, message, |request| self.admin_once(path.clone(), request)).await
+        self.bounded(call, message, |request| self.admin_once(path.clone(), request))
+            .await
     }
 
     async fn admin_once<Req, Resp>(
@@ -170,7 +187,9 @@ impl Frontend {
             request.metadata_mut().insert("authorization", value);
         }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
-        grpc.ready().await.map_err(|e| Status::unavailable(crate::error::with_causes(&e)))?;
+        grpc.ready()
+            .await
+            .map_err(|e| Status::unavailable(crate::error::with_causes(&e)))?;
         grpc.unary(request, path, ProstCodec::default()).await
     }
 }

@@ -48,7 +48,11 @@ pub fn canary_ids(seed: &str, namespace_id: &str, shards: u32) -> Result<Vec<Str
             }
         }
     }
-    Err(CanaryError::Search { seed: seed.to_owned(), shards, missing })
+    Err(CanaryError::Search {
+        seed: seed.to_owned(),
+        shards,
+        missing,
+    })
 }
 
 /// Which canaries to start.
@@ -128,10 +132,16 @@ pub async fn start(frontend: &Frontend, flock: &Flock) -> Result<Vec<ExecutionKe
             let name = format!("{}/{workflow_id}", flock.namespace_id);
             let request_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string();
             match frontend.park(parked, request_id).await {
-                Ok(Parking::Started(run_id) | Parking::There(run_id)) => {
-                    Ok(ExecutionKey { namespace_id: flock.namespace_id.clone(), workflow_id, run_id })
-                }
-                Err(source) => Err(CanaryError::Call { namespace: flock.namespace.clone(), workflow_id, source }),
+                Ok(Parking::Started(run_id) | Parking::There(run_id)) => Ok(ExecutionKey {
+                    namespace_id: flock.namespace_id.clone(),
+                    workflow_id,
+                    run_id,
+                }),
+                Err(source) => Err(CanaryError::Call {
+                    namespace: flock.namespace.clone(),
+                    workflow_id,
+                    source,
+                }),
             }
         })
         .buffered(flock.at_once.max(1))
@@ -152,11 +162,14 @@ pub async fn remove(
 ) -> Result<(), CanaryError> {
     stream::iter(keys)
         .map(|key| async move {
-            frontend.delete(namespace, &key.workflow_id, &key.run_id).await.map_err(|source| CanaryError::Call {
-                namespace: namespace.to_owned(),
-                workflow_id: key.workflow_id.clone(),
-                source,
-            })
+            frontend
+                .delete(namespace, &key.workflow_id, &key.run_id)
+                .await
+                .map_err(|source| CanaryError::Call {
+                    namespace: namespace.to_owned(),
+                    workflow_id: key.workflow_id.clone(),
+                    source,
+                })
         })
         .buffer_unordered(at_once.max(1))
         .try_collect()

@@ -46,7 +46,10 @@ impl ConnectSettings {
 
     /// The same way of connecting, to another address.
     pub fn to_address(&self, address: impl Into<String>) -> Self {
-        Self { address: address.into(), ..self.clone() }
+        Self {
+            address: address.into(),
+            ..self.clone()
+        }
     }
 }
 
@@ -101,17 +104,24 @@ struct CheckedTls {
 impl Checked {
     pub(crate) fn read(settings: &ConnectSettings) -> Result<Self, ConnectError> {
         let address = settings.address.trim();
-        let wrong =
-            |reason: &str| ConnectError::Setting { field: "address", value: address.to_owned(), reason: reason.into() };
+        let wrong = |reason: &str| ConnectError::Setting {
+            field: "address",
+            value: address.to_owned(),
+            reason: reason.into(),
+        };
         let tls = settings.tls.is_some() || address.starts_with("https://");
         let text = match address.split_once("://") {
             // The client of the SDK would talk plaintext here without a word, API key and all.
             Some(("http", _)) if tls => {
-                return Err(wrong("is plaintext by its http:// while tls is set; write https:// or only host:port"));
+                return Err(wrong(
+                    "is plaintext by its http:// while tls is set; write https:// or only host:port",
+                ));
             }
             Some(("http" | "https", _)) => address.to_owned(),
             Some((scheme, _)) => {
-                return Err(wrong(&format!("has the scheme {scheme}://; write host:port, http:// or https://")));
+                return Err(wrong(&format!(
+                    "has the scheme {scheme}://; write host:port, http:// or https://"
+                )));
             }
             None => format!("{}://{address}", if tls { "https" } else { "http" }),
         };
@@ -119,8 +129,16 @@ impl Checked {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(wrong("names no host; write host:port, such as 127.0.0.1:7233"));
         }
+        if url.path() != "/" || url.query().is_some() {
+            return Err(wrong("has a path; write host:port only"));
+        }
         // A URL parser drops the port that is usual for a scheme, so the text decides.
-        if !text.trim_end_matches('/').rsplit(':').next().is_some_and(|p| p.parse::<u16>().is_ok_and(|p| p > 0)) {
+        if !text
+            .trim_end_matches('/')
+            .rsplit(':')
+            .next()
+            .is_some_and(|p| p.parse::<u16>().is_ok_and(|p| p > 0))
+        {
             return Err(wrong("names no port; write host:port, such as 127.0.0.1:7233"));
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -130,22 +148,27 @@ impl Checked {
                 reason: "carries a user or password; Temporal takes an api_key or a client certificate".into(),
             });
         }
-        if url.path() != "/" || url.query().is_some() {
-            return Err(wrong("has a path; write host:port only"));
-        }
         if settings.api_key.is_some() && !tls {
             return Err(wrong("is plaintext, and api_key would go over it in clear; set tls"));
         }
         let tls = match &settings.tls {
             Some(tls) => Some(CheckedTls::read(tls)?),
-            None => tls.then_some(CheckedTls { ca: None, identity: None, server_name: None }),
+            None => tls.then_some(CheckedTls {
+                ca: None,
+                identity: None,
+                server_name: None,
+            }),
         };
         Ok(Self { url, tls })
     }
 
     /// A channel that connects when it is first used and again after each loss.
     pub(crate) fn channel(&self, field: &'static str) -> Result<Channel, ConnectError> {
-        let wrong = |reason: String| ConnectError::Setting { field, value: self.url.to_string(), reason };
+        let wrong = |reason: String| ConnectError::Setting {
+            field,
+            value: self.url.to_string(),
+            reason,
+        };
         let mut endpoint = Endpoint::from_shared(self.url.to_string())
             .map_err(|e| wrong(format!("is not an address: {}", with_causes(&e))))?
             .connect_timeout(ATTEMPT);
@@ -161,7 +184,9 @@ impl Checked {
             if let Some(name) = &tls.server_name {
                 config = config.domain_name(name);
             }
-            endpoint = endpoint.tls_config(config).map_err(|e| wrong(format!("TLS: {}", with_causes(&e))))?;
+            endpoint = endpoint
+                .tls_config(config)
+                .map_err(|e| wrong(format!("TLS: {}", with_causes(&e))))?;
         }
         Ok(endpoint.connect_lazy())
     }
@@ -169,7 +194,10 @@ impl Checked {
     fn options(&self, settings: &ConnectSettings) -> ConnectionOptions {
         let tls = self.tls.as_ref().map(|tls| {
             let client = tls.identity.clone().map(|(certificate, key)| {
-                ClientTlsOptions::builder().client_cert(certificate).client_private_key(key).build()
+                ClientTlsOptions::builder()
+                    .client_cert(certificate)
+                    .client_private_key(key)
+                    .build()
             });
             TlsOptions::builder()
                 .maybe_server_root_ca_cert(tls.ca.clone())
@@ -191,7 +219,10 @@ impl Checked {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let left = settings.connect_within.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
+            let left = settings
+                .connect_within
+                .saturating_sub(started.elapsed())
+                .max(Duration::from_millis(100));
             let reason = match tokio::time::timeout(left, Connection::connect(self.options(settings))).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => match error {
@@ -232,7 +263,11 @@ impl Checked {
 impl CheckedTls {
     fn read(tls: &TlsSettings) -> Result<Self, ConnectError> {
         let read = |field: &'static str, path: &Path| {
-            std::fs::read(path).map_err(|source| ConnectError::File { field, path: path.to_owned(), source })
+            std::fs::read(path).map_err(|source| ConnectError::File {
+                field,
+                path: path.to_owned(),
+                source,
+            })
         };
         let identity = match (&tls.cert_file, &tls.key_file) {
             (Some(cert), Some(key)) => Some((read("tls.cert_file", cert)?, read("tls.key_file", key)?)),
@@ -241,7 +276,11 @@ impl CheckedTls {
             (None, Some(path)) => return Err(half("tls.key_file", path, "tls.cert_file")),
         };
         let ca = tls.ca_file.as_ref().map(|path| read("tls.ca_file", path)).transpose()?;
-        Ok(Self { ca, identity, server_name: tls.server_name.clone() })
+        Ok(Self {
+            ca,
+            identity,
+            server_name: tls.server_name.clone(),
+        })
     }
 }
 
@@ -311,9 +350,15 @@ mod tests {
     #[test]
     fn half_a_client_certificate_and_missing_files_are_named() {
         let mut settings = ConnectSettings::plaintext("127.0.0.1:7233");
-        settings.tls = Some(TlsSettings { cert_file: Some("/no/cert.pem".into()), ..TlsSettings::default() });
+        settings.tls = Some(TlsSettings {
+            cert_file: Some("/no/cert.pem".into()),
+            ..TlsSettings::default()
+        });
         assert!(refusal(&settings).contains("without tls.key_file"));
-        settings.tls = Some(TlsSettings { ca_file: Some("/no/ca.pem".into()), ..TlsSettings::default() });
+        settings.tls = Some(TlsSettings {
+            ca_file: Some("/no/ca.pem".into()),
+            ..TlsSettings::default()
+        });
         let said = refusal(&settings);
         assert!(said.contains("tls.ca_file: cannot read /no/ca.pem"), "{said}");
     }

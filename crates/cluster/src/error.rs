@@ -47,7 +47,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The frontend answered and refuses us.
-    #[error("the Temporal frontend at {address} refuses this client: {reason}; check api_key and the client certificate")]
+    #[error(
+        "the Temporal frontend at {address} refuses this client: {reason}; check api_key and the client certificate"
+    )]
     Refused {
         /// The address as given.
         address: String,
@@ -98,7 +100,11 @@ impl CallError {
     }
 
     pub(crate) fn answer(call: &'static str, address: &str, reason: impl Into<String>) -> Self {
-        Self::Answer { call, address: address.to_owned(), reason: reason.into() }
+        Self::Answer {
+            call,
+            address: address.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// The gRPC code, where the server gave one.

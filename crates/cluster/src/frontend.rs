@@ -41,7 +41,9 @@ pub struct Frontend {
 
 impl std::fmt::Debug for Frontend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frontend").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Frontend")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,7 +79,10 @@ impl VisibilityStores {
     fn parse(text: &str) -> Self {
         let mut names = text.split(',').map(str::trim);
         let primary = names.next().unwrap_or_default().to_owned();
-        Self { primary, secondary: names.next().filter(|n| !n.is_empty()).map(str::to_owned) }
+        Self {
+            primary,
+            secondary: names.next().filter(|n| !n.is_empty()).map(str::to_owned),
+        }
     }
 }
 
@@ -187,7 +192,10 @@ impl Frontend {
         let started = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
-            let left = self.call_within.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+            let left = self
+                .call_within
+                .saturating_sub(started.elapsed())
+                .max(Duration::from_millis(1));
             let mut request = Request::new(message.clone());
             request.set_timeout(left);
             let status = match tokio::time::timeout(left, send(request)).await {
@@ -210,10 +218,19 @@ impl Frontend {
     /// What the cluster says of itself.
     pub async fn cluster(&self) -> Result<ClusterInfo, CallError> {
         const CALL: &str = "GetClusterInfo";
-        let info =
-            call!(self, workflow_service, get_cluster_info, "GetClusterInfo", GetClusterInfoRequest::default()).await?;
+        let info = call!(
+            self,
+            workflow_service,
+            get_cluster_info,
+            "GetClusterInfo",
+            GetClusterInfoRequest::default()
+        )
+        .await?;
         Ok(ClusterInfo {
-            version: info.server_version.parse().map_err(|e| self.answer(CALL, format!("{e}")))?,
+            version: info
+                .server_version
+                .parse()
+                .map_err(|e| self.answer(CALL, format!("{e}")))?,
             name: info.cluster_name,
             id: info.cluster_id,
             history_shards: u32::try_from(info.history_shard_count)
@@ -248,7 +265,10 @@ impl Frontend {
 
     /// One Namespace by name; `None` when there is no such one.
     pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>, CallError> {
-        let request = DescribeNamespaceRequest { namespace: name.to_owned(), ..Default::default() };
+        let request = DescribeNamespaceRequest {
+            namespace: name.to_owned(),
+            ..Default::default()
+        };
         match call!(self, workflow_service, describe_namespace, "DescribeNamespace", request).await {
             Ok(namespace) => self.namespace_of("DescribeNamespace", namespace).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
@@ -257,7 +277,9 @@ impl Frontend {
     }
 
     fn namespace_of(&self, call: &'static str, found: DescribeNamespaceResponse) -> Result<Namespace, CallError> {
-        let info = found.namespace_info.ok_or_else(|| self.answer(call, "a Namespace without namespace_info"))?;
+        let info = found
+            .namespace_info
+            .ok_or_else(|| self.answer(call, "a Namespace without namespace_info"))?;
         let config = found.config.unwrap_or_default();
         let archived = |state: i32| state == ArchivalState::Enabled as i32;
         Ok(Namespace {
@@ -283,9 +305,17 @@ impl Frontend {
     /// The custom search attributes that executions of a Namespace may carry, by name.
     pub async fn search_attributes(&self, namespace: &str) -> Result<Vec<SearchAttribute>, CallError> {
         const CALL: &str = "ListSearchAttributes";
-        let request = ListSearchAttributesRequest { namespace: namespace.to_owned() };
-        let listed =
-            call!(self, operator_service, list_search_attributes, "ListSearchAttributes", request).await?;
+        let request = ListSearchAttributesRequest {
+            namespace: namespace.to_owned(),
+        };
+        let listed = call!(
+            self,
+            operator_service,
+            list_search_attributes,
+            "ListSearchAttributes",
+            request
+        )
+        .await?;
         let aliases = self.namespace(namespace).await?.map(|n| n.aliases).unwrap_or_default();
         let columns: BTreeMap<&str, &str> = aliases.iter().map(|(column, name)| (&**name, &**column)).collect();
         let mut found = listed
@@ -315,9 +345,20 @@ impl Frontend {
         }
         let request = AddSearchAttributesRequest {
             namespace: namespace.to_owned(),
-            search_attributes: attributes.iter().map(|(name, kind)| (name.clone(), *kind as i32)).collect(),
+            search_attributes: attributes
+                .iter()
+                .map(|(name, kind)| (name.clone(), *kind as i32))
+                .collect(),
         };
-        match call!(self, operator_service, add_search_attributes, "AddSearchAttributes", request).await {
+        match call!(
+            self,
+            operator_service,
+            add_search_attributes,
+            "AddSearchAttributes",
+            request
+        )
+        .await
+        {
             Err(error) if error.code() == Some(Code::AlreadyExists) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -325,9 +366,18 @@ impl Frontend {
 
     /// How many executions of a Namespace match a query; an empty query counts all.
     pub async fn count(&self, namespace: &str, query: &str) -> Result<u64, CallError> {
-        let request = CountWorkflowExecutionsRequest { namespace: namespace.to_owned(), query: query.to_owned() };
-        let counted =
-            call!(self, workflow_service, count_workflow_executions, "CountWorkflowExecutions", request).await?;
+        let request = CountWorkflowExecutionsRequest {
+            namespace: namespace.to_owned(),
+            query: query.to_owned(),
+        };
+        let counted = call!(
+            self,
+            workflow_service,
+            count_workflow_executions,
+            "CountWorkflowExecutions",
+            request
+        )
+        .await?;
         u64::try_from(counted.count)
             .map_err(|_| self.answer("CountWorkflowExecutions", format!("count is {}", counted.count)))
     }
@@ -347,14 +397,23 @@ impl Frontend {
             next_page_token: after.unwrap_or_default().to_vec(),
             query: query.to_owned(),
         };
-        let page =
-            call!(self, workflow_service, list_workflow_executions, "ListWorkflowExecutions", request).await?;
+        let page = call!(
+            self,
+            workflow_service,
+            list_workflow_executions,
+            "ListWorkflowExecutions",
+            request
+        )
+        .await?;
         let executions = page
             .executions
             .into_iter()
             .map(|info| Execution::from_info(info).ok_or_else(|| self.answer(CALL, "an execution without a key")))
             .collect::<Result<_, _>>()?;
-        Ok(ListPage { executions, next: Some(page.next_page_token).filter(|t| !t.is_empty()) })
+        Ok(ListPage {
+            executions,
+            next: Some(page.next_page_token).filter(|t| !t.is_empty()),
+        })
     }
 
     /// The executions that match a query, all pages, at most `limit` of them.
@@ -385,7 +444,15 @@ impl Frontend {
             namespace: namespace.to_owned(),
             execution: Some(execution(workflow_id, run_id)),
         };
-        match call!(self, workflow_service, describe_workflow_execution, "DescribeWorkflowExecution", request).await {
+        match call!(
+            self,
+            workflow_service,
+            describe_workflow_execution,
+            "DescribeWorkflowExecution",
+            request
+        )
+        .await
+        {
             Ok(found) => found
                 .workflow_execution_info
                 .and_then(Execution::from_info)
@@ -412,7 +479,14 @@ impl Frontend {
             ..Default::default()
         };
         gone_is_fine(
-            call!(self, workflow_service, terminate_workflow_execution, "TerminateWorkflowExecution", request).await,
+            call!(
+                self,
+                workflow_service,
+                terminate_workflow_execution,
+                "TerminateWorkflowExecution",
+                request
+            )
+            .await,
         )
     }
 
@@ -423,12 +497,24 @@ impl Frontend {
             namespace: namespace.to_owned(),
             workflow_execution: Some(execution(workflow_id, Some(run_id))),
         };
-        gone_is_fine(call!(self, workflow_service, delete_workflow_execution, "DeleteWorkflowExecution", request).await)
+        gone_is_fine(
+            call!(
+                self,
+                workflow_service,
+                delete_workflow_execution,
+                "DeleteWorkflowExecution",
+                request
+            )
+            .await,
+        )
     }
 }
 
 fn execution(workflow_id: &str, run_id: Option<&str>) -> WorkflowExecution {
-    WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.unwrap_or_default().to_owned() }
+    WorkflowExecution {
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.unwrap_or_default().to_owned(),
+    }
 }
 
 fn gone_is_fine<T>(answer: Result<T, CallError>) -> Result<(), CallError> {
@@ -445,10 +531,19 @@ mod tests {
     #[test]
     fn the_two_stores_are_told_apart() {
         let pair = VisibilityStores::parse("postgres12,elasticsearch");
-        assert_eq!((pair.primary.as_str(), pair.secondary.as_deref()), ("postgres12", Some("elasticsearch")));
+        assert_eq!(
+            (pair.primary.as_str(), pair.secondary.as_deref()),
+            ("postgres12", Some("elasticsearch"))
+        );
         let same = VisibilityStores::parse("postgres12,postgres12");
         assert_eq!(same.secondary.as_deref(), Some("postgres12"));
-        assert_eq!(VisibilityStores::parse("sqlite"), VisibilityStores { primary: "sqlite".into(), secondary: None });
+        assert_eq!(
+            VisibilityStores::parse("sqlite"),
+            VisibilityStores {
+                primary: "sqlite".into(),
+                secondary: None
+            }
+        );
         assert_eq!(VisibilityStores::parse("sqlite,").secondary, None);
     }
 }

@@ -151,7 +151,11 @@ impl ServiceHealth {
             Some(_) => Some(Checked::read(settings)?.channel("address")?),
             None => None,
         };
-        Ok(Self { service, address: settings.address.clone(), channel })
+        Ok(Self {
+            service,
+            address: settings.address.clone(),
+            channel,
+        })
     }
 
     /// Asks once, at most 3 s. The worker service, which cannot be asked, counts as serving.
@@ -176,8 +180,9 @@ impl ServiceHealth {
 }
 
 fn question(service: Service) -> Request<HealthCheckRequest> {
-    let mut request =
-        Request::new(HealthCheckRequest { service: service.health_name().unwrap_or_default().to_owned() });
+    let mut request = Request::new(HealthCheckRequest {
+        service: service.health_name().unwrap_or_default().to_owned(),
+    });
     request.set_timeout(ASK);
     request
 }
@@ -204,7 +209,12 @@ async fn wait<Asked: Future<Output = Health>>(
             return Ok(started.elapsed());
         }
         if started.elapsed() + PAUSE >= within {
-            return Err(NotServing { service, address: address.to_owned(), waited: started.elapsed(), last });
+            return Err(NotServing {
+                service,
+                address: address.to_owned(),
+                waited: started.elapsed(),
+                last,
+            });
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -30,7 +30,11 @@ impl Incarnation {
     pub async fn of_listener(address: SocketAddr) -> Option<Self> {
         tokio::task::spawn_blocking(move || {
             let inodes = listening_inodes(address);
-            if inodes.is_empty() { None } else { holder_of(&inodes).and_then(of_process) }
+            if inodes.is_empty() {
+                None
+            } else {
+                holder_of(&inodes).and_then(of_process)
+            }
         })
         .await
         .ok()
@@ -53,11 +57,24 @@ impl Incarnation {
 /// One property of a unit, as `systemctl show` prints it.
 pub(crate) async fn unit_property(unit: &str, property: &str) -> Option<String> {
     let output = Command::new("systemctl")
-        .args(["show", "--no-pager", "--value", &format!("--property={property}"), "--", unit])
+        .args([
+            "show",
+            "--no-pager",
+            "--value",
+            &format!("--property={property}"),
+            "--",
+            unit,
+        ])
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(std::time::Duration::from_secs(5), output).await.ok()?.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let output = tokio::time::timeout(std::time::Duration::from_secs(5), output)
+        .await
+        .ok()?
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A process id is used again some day, its start time with it never within one boot.
@@ -71,14 +88,23 @@ fn of_process(pid: u32) -> Option<Incarnation> {
     }
     let started = fields.get(19)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(Incarnation(format!("process {pid} started {started} boot {}", boot.trim())))
+    Some(Incarnation(format!(
+        "process {pid} started {started} boot {}",
+        boot.trim()
+    )))
 }
 
 fn listening_inodes(address: SocketAddr) -> Vec<u64> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().skip(1).filter_map(|line| listening(line, address)).collect::<Vec<_>>())
+        .flat_map(|table| {
+            table
+                .lines()
+                .skip(1)
+                .filter_map(|line| listening(line, address))
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -100,7 +126,12 @@ fn parse_host(hex: &str) -> Option<IpAddr> {
     let words: Vec<[u8; 4]> = hex
         .as_bytes()
         .chunks(8)
-        .map(|word| std::str::from_utf8(word).ok().and_then(|w| u32::from_str_radix(w, 16).ok()).map(u32::to_ne_bytes))
+        .map(|word| {
+            std::str::from_utf8(word)
+                .ok()
+                .and_then(|w| u32::from_str_radix(w, 16).ok())
+                .map(u32::to_ne_bytes)
+        })
         .collect::<Option<_>>()?;
     match words.as_slice() {
         [v4] => Some(Ipv4Addr::from(*v4).into()),
@@ -112,15 +143,21 @@ fn parse_host(hex: &str) -> Option<IpAddr> {
 /// The process that has one of these sockets open.
 fn holder_of(inodes: &[u64]) -> Option<u32> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    let mut pids: Vec<u32> =
-        fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    let mut pids: Vec<u32> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect();
     // A child that inherited the socket has a higher id as a rule; the oldest is the server.
     pids.sort_unstable();
-    pids.into_iter().find(|pid| has_open(Path::new(&format!("/proc/{pid}/fd")), &wanted))
+    pids.into_iter()
+        .find(|pid| has_open(Path::new(&format!("/proc/{pid}/fd")), &wanted))
 }
 
 fn has_open(descriptors: &Path, wanted: &[String]) -> bool {
-    let Ok(entries) = fs::read_dir(descriptors) else { return false };
+    let Ok(entries) = fs::read_dir(descriptors) else {
+        return false;
+    };
     entries
         .flatten()
         .filter_map(|entry| fs::read_link(entry.path()).ok())
@@ -145,14 +182,21 @@ mod tests {
     async fn a_listener_on_all_addresses_answers_for_one() {
         let listener = std::net::TcpListener::bind("[::]:0").expect("bind");
         let port = listener.local_addr().expect("address").port();
-        assert!(Incarnation::of_listener(SocketAddr::from(([127, 0, 0, 1], port))).await.is_some());
+        assert!(
+            Incarnation::of_listener(SocketAddr::from(([127, 0, 0, 1], port)))
+                .await
+                .is_some()
+        );
     }
 
     #[test]
     fn addresses_of_the_kernel_are_read() {
         if cfg!(target_endian = "little") {
             assert_eq!(parse_host("0100007F"), Some(Ipv4Addr::LOCALHOST.into()));
-            assert_eq!(parse_host("00000000000000000000000001000000"), Some(Ipv6Addr::LOCALHOST.into()));
+            assert_eq!(
+                parse_host("00000000000000000000000001000000"),
+                Some(Ipv6Addr::LOCALHOST.into())
+            );
         }
         assert_eq!(parse_host("xyz"), None);
         assert_eq!(of_process(u32::MAX), None);

@@ -138,7 +138,9 @@ pub async fn acquire(cluster: &Frontend, owner: &Owner, control: Option<&Fronten
             Parking::Started(_) => return Ok(Acquire::Acquired { taken_from }),
             Parking::There(_) => {}
         }
-        let Some((run_id, holder)) = find(cluster, control).await? else { continue };
+        let Some((run_id, holder)) = find(cluster, control).await? else {
+            continue;
+        };
         if holder.owner == *owner {
             return Ok(Acquire::Acquired { taken_from });
         }
@@ -146,7 +148,12 @@ pub async fn acquire(cluster: &Frontend, owner: &Owner, control: Option<&Fronten
             return Ok(Acquire::HeldBy(holder));
         }
         // By its run id, so that a lock that somebody else took meanwhile stays.
-        remove(cluster, &run_id, &format!("its migration {} does not run any more", holder.owner.workflow_id)).await?;
+        remove(
+            cluster,
+            &run_id,
+            &format!("its migration {} does not run any more", holder.owner.workflow_id),
+        )
+        .await?;
         taken_from = Some(holder.owner);
     }
     Err(LockError::Contended)
@@ -182,14 +189,25 @@ pub async fn break_open(cluster: &Frontend) -> Result<Option<Owner>, LockError> 
 
 /// The open lock, its run id and its holder.
 async fn find(cluster: &Frontend, control: Option<&Frontend>) -> Result<Option<(String, Holder)>, LockError> {
-    let Some(lock) = cluster.describe(NAMESPACE, WORKFLOW_ID, None).await?.filter(|e| e.status.is_open()) else {
+    let Some(lock) = cluster
+        .describe(NAMESPACE, WORKFLOW_ID, None)
+        .await?
+        .filter(|e| e.status.is_open())
+    else {
         return Ok(None);
     };
     let Some(owner) = owner_of(&lock) else {
         return Err(LockError::NotALock { run_id: lock.run_id });
     };
     let state = state_of(&owner, cluster, control).await?;
-    Ok(Some((lock.run_id, Holder { owner, since: lock.start_time, state })))
+    Ok(Some((
+        lock.run_id,
+        Holder {
+            owner,
+            since: lock.start_time,
+            state,
+        },
+    )))
 }
 
 fn owner_of(lock: &Execution) -> Option<Owner> {
@@ -201,7 +219,11 @@ async fn state_of(owner: &Owner, cluster: &Frontend, control: Option<&Frontend>)
         if frontend.cluster().await?.id == owner.cluster_id {
             let found = frontend.describe(&owner.namespace, &owner.workflow_id, None).await?;
             let running = found.is_some_and(|e| e.status.is_open());
-            return Ok(if running { HolderState::Running } else { HolderState::Gone });
+            return Ok(if running {
+                HolderState::Running
+            } else {
+                HolderState::Gone
+            });
         }
     }
     Ok(HolderState::Elsewhere)

@@ -59,25 +59,44 @@ impl Files {
         if key.is_empty() || key.len() > 128 || key.starts_with('.') || !key.chars().all(fits) {
             return Err(RestartError::Key { key: key.to_owned() });
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| RestartError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| RestartError::File {
+                path: dir.to_owned(),
+                source,
+            })?;
         let file = |kind: &str| dir.join(format!("{key}.restart.{kind}"));
-        Ok(Self { marker: file("json"), lock: file("lock"), log: file("log"), dir: dir.to_owned() })
+        Ok(Self {
+            marker: file("json"),
+            lock: file("lock"),
+            log: file("log"),
+            dir: dir.to_owned(),
+        })
     }
 
     /// Waits until no other attempt, of this or another process, is at work. The lock ends with the process.
     pub(crate) async fn lock(&self, within: Duration) -> Result<File, RestartError> {
-        let failed = |source| RestartError::File { path: self.lock.clone(), source };
-        let file = private().create(true).truncate(false).open(&self.lock).map_err(failed)?;
+        let failed = |source| RestartError::File {
+            path: self.lock.clone(),
+            source,
+        };
+        let file = private()
+            .create(true)
+            .truncate(false)
+            .open(&self.lock)
+            .map_err(failed)?;
         let asked = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
                 Err(TryLockError::WouldBlock) if asked.elapsed() >= within => {
-                    return Err(RestartError::Busy { lock: self.lock.clone(), waited: asked.elapsed() });
+                    return Err(RestartError::Busy {
+                        lock: self.lock.clone(),
+                        waited: asked.elapsed(),
+                    });
                 }
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -91,17 +110,25 @@ impl Files {
             .truncate(true)
             .read(true)
             .open(&self.log)
-            .map_err(|source| RestartError::File { path: self.log.clone(), source })
+            .map_err(|source| RestartError::File {
+                path: self.log.clone(),
+                source,
+            })
     }
 
     pub(crate) fn read(&self) -> Result<Option<Marker>, RestartError> {
         match fs::read(&self.marker) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(RestartError::File { path: self.marker.clone(), source }),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| RestartError::Marker {
+            Err(source) => Err(RestartError::File {
                 path: self.marker.clone(),
-                reason: error.to_string(),
+                source,
             }),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| RestartError::Marker {
+                    path: self.marker.clone(),
+                    reason: error.to_string(),
+                }),
         }
     }
 
@@ -117,7 +144,10 @@ impl Files {
     }
 
     pub(crate) fn note(&self, marker: &Marker) -> Result<(), RestartError> {
-        self.write(marker).map_err(|source| RestartError::File { path: self.marker.clone(), source })
+        self.write(marker).map_err(|source| RestartError::File {
+            path: self.marker.clone(),
+            source,
+        })
     }
 
     /// Removes what there is.
@@ -125,7 +155,10 @@ impl Files {
         for path in [&self.marker, &self.log, &self.lock] {
             match fs::remove_file(path) {
                 Err(source) if source.kind() != ErrorKind::NotFound => {
-                    return Err(RestartError::File { path: path.clone(), source });
+                    return Err(RestartError::File {
+                        path: path.clone(),
+                        source,
+                    });
                 }
                 _ => {}
             }

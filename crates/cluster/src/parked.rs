@@ -46,7 +46,10 @@ impl Frontend {
     /// Parks a workflow. `request_id` makes a repeated call give the same run.
     pub(crate) async fn park(&self, parked: Parked<'_>, request_id: String) -> Result<Parking, CallError> {
         let fields = |values: &BTreeMap<String, serde_json::Value>| {
-            values.iter().map(|(name, value)| (name.clone(), json_payload(value))).collect()
+            values
+                .iter()
+                .map(|(name, value)| (name.clone(), json_payload(value)))
+                .collect()
         };
         let reuse = if parked.again {
             WorkflowIdReusePolicy::AllowDuplicate
@@ -56,7 +59,9 @@ impl Frontend {
         let request = StartWorkflowExecutionRequest {
             namespace: parked.namespace.to_owned(),
             workflow_id: parked.workflow_id.to_owned(),
-            workflow_type: Some(WorkflowType { name: parked.workflow_type.to_owned() }),
+            workflow_type: Some(WorkflowType {
+                name: parked.workflow_type.to_owned(),
+            }),
             task_queue: Some(TaskQueue {
                 name: TASK_QUEUE.to_owned(),
                 kind: TaskQueueKind::Normal as i32,
@@ -67,18 +72,38 @@ impl Frontend {
             workflow_id_reuse_policy: reuse as i32,
             identity: self.connection.identity().to_owned(),
             request_id,
-            memo: Some(Memo { fields: fields(parked.memo) }),
-            search_attributes: Some(SearchAttributes { indexed_fields: fields(parked.search_attributes) }),
+            memo: Some(Memo {
+                fields: fields(parked.memo),
+            }),
+            search_attributes: Some(SearchAttributes {
+                indexed_fields: fields(parked.search_attributes),
+            }),
             ..Default::default()
         };
         const CALL: &str = "StartWorkflowExecution";
-        match call!(self, workflow_service, start_workflow_execution, "StartWorkflowExecution", request).await {
+        match call!(
+            self,
+            workflow_service,
+            start_workflow_execution,
+            "StartWorkflowExecution",
+            request
+        )
+        .await
+        {
             Ok(started) => Ok(Parking::Started(started.run_id)),
-            Err(CallError::Status { code: Code::AlreadyExists, details, .. }) => {
+            Err(CallError::Status {
+                code: Code::AlreadyExists,
+                details,
+                ..
+            }) => {
                 let failure: Option<WorkflowExecutionAlreadyStartedFailure> = decode_status_detail(&details);
                 match failure.map(|f| f.run_id).filter(|id| !id.is_empty()) {
                     Some(run_id) => Ok(Parking::There(run_id)),
-                    None => Err(CallError::answer(CALL, self.address(), "already started, without the run id")),
+                    None => Err(CallError::answer(
+                        CALL,
+                        self.address(),
+                        "already started, without the run id",
+                    )),
                 }
             }
             Err(error) => Err(error),

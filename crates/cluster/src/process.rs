@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
-/// How much of the end of an output goes into an error.
-const TAIL: u64 = 2048;
+/// How much of the end of an output goes into an error, in bytes.
+pub(crate) const TAIL: u64 = 2048;
 
 /// How long a process group has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -56,7 +56,9 @@ pub(crate) async fn run(
 
 /// Ends a process group: asks, then forces. One that is gone is fine.
 pub(crate) async fn kill_group(leader: u32) {
-    let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) else { return };
+    let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) else {
+        return;
+    };
     if kill_process_group(group, Signal::TERM).is_err() {
         return;
     }
@@ -70,14 +72,15 @@ pub(crate) async fn kill_group(leader: u32) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-/// The end of an output, as text on as many lines as it has.
-pub(crate) fn tail(output: &File) -> String {
+/// The last bytes of an output, as text.
+pub(crate) fn tail(output: &File, bytes: u64) -> String {
+    let limit = bytes;
     let read = || -> std::io::Result<String> {
         let mut file = output.try_clone()?;
         let length = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
         let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
+        file.take(limit).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
     };
     match read() {

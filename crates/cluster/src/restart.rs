@@ -24,7 +24,7 @@ use tokio::process::Command;
 
 use crate::incarnation::{Incarnation, unit_property};
 use crate::marker::{Files, Marker, Program, State};
-use crate::process::{Ended, kill_group, run, tail};
+use crate::process::{Ended, TAIL, kill_group, run, tail};
 
 /// Pause between two looks at a service that comes back.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -52,7 +52,9 @@ impl Restart {
                 if unit.is_empty() || unit.len() > 255 || unit.starts_with('-') || !unit.chars().all(fits) {
                     return Err(RestartError::Unit { unit: unit.clone() });
                 }
-                Ok(["systemctl", "--no-ask-password", "restart", "--", unit].map(str::to_owned).to_vec())
+                Ok(["systemctl", "--no-ask-password", "restart", "--", unit]
+                    .map(str::to_owned)
+                    .to_vec())
             }
         }
     }
@@ -110,7 +112,9 @@ pub enum RestartError {
     #[error("restart.command is empty; write the program and its arguments, such as [systemctl, restart, temporal]")]
     EmptyCommand,
     /// Not the name of a unit.
-    #[error("restart.systemd: {unit:?} is not the name of a systemd unit; write it as systemctl shows it, such as temporal.service")]
+    #[error(
+        "restart.systemd: {unit:?} is not the name of a systemd unit; write it as systemctl shows it, such as temporal.service"
+    )]
     Unit {
         /// What was given.
         unit: String,
@@ -217,7 +221,9 @@ impl RestartError {
 /// # Errors
 /// See [`RestartError`]. After an error the marker says `restarting`, and the next call restarts again.
 pub async fn restart_once(order: RestartOnce) -> Result<Restarted, RestartError> {
-    tokio::spawn(attempt(order)).await.map_err(|_| RestartError::Interrupted)?
+    tokio::spawn(attempt(order))
+        .await
+        .map_err(|_| RestartError::Interrupted)?
 }
 
 /// Forgets a restart: removes its marker and log. Call it when no attempt can come any more.
@@ -233,7 +239,9 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
     let files = Files::new(&order.marker_dir, &order.key)?;
     let _lock = files.lock(order.within).await?;
     let mut marker = match files.read()? {
-        Some(Marker { state: State::Done, at, .. }) => return Ok(Restarted::Before { at }),
+        Some(Marker {
+            state: State::Done, at, ..
+        }) => return Ok(Restarted::Before { at }),
         Some(marker) => {
             if let Some(program) = &marker.program {
                 outlive(program, order.within).await;
@@ -242,7 +250,12 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
             if let (Some(before), Some(now)) = (&marker.before, &now)
                 && before != now
             {
-                files.note(&Marker { state: State::Done, at: Timestamp::now(), program: None, ..marker })?;
+                files.note(&Marker {
+                    state: State::Done,
+                    at: Timestamp::now(),
+                    program: None,
+                    ..marker
+                })?;
                 return Ok(Restarted::Found);
             }
             marker
@@ -263,8 +276,16 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
     execute(&order, &argv, &files, &marker).await?;
     let left = order.within.saturating_sub(begun.elapsed());
     let proven = come_back(&order, &argv, marker.before.as_ref(), left).await?;
-    files.note(&Marker { state: State::Done, at: Timestamp::now(), program: None, ..marker })?;
-    Ok(Restarted::Now { took: begun.elapsed(), proven })
+    files.note(&Marker {
+        state: State::Done,
+        at: Timestamp::now(),
+        program: None,
+        ..marker
+    })?;
+    Ok(Restarted::Now {
+        took: begun.elapsed(),
+        proven,
+    })
 }
 
 /// Waits for a program that an earlier attempt left behind; ends it when it takes too long.
@@ -287,7 +308,10 @@ async fn execute(order: &RestartOnce, argv: &[String], files: &Files, marker: &M
     let ended = run(command, &log, order.within, |pid| match Incarnation::of_pid(pid) {
         // Gone already: there is nothing to wait for after a crash of ours.
         None => Ok(()),
-        Some(life) => files.write(&Marker { program: Some(Program { pid, life }), ..marker.clone() }),
+        Some(life) => files.write(&Marker {
+            program: Some(Program { pid, life }),
+            ..marker.clone()
+        }),
     })
     .await
     .map_err(|source| RestartError::Start { program, source })?;
@@ -296,13 +320,13 @@ async fn execute(order: &RestartOnce, argv: &[String], files: &Files, marker: &M
         Ended::Exited(status) => Err(RestartError::Failed {
             command: argv.join(" "),
             status: status.to_string(),
-            output: tail(&log),
+            output: tail(&log, TAIL),
             log: files.log.clone(),
         }),
         Ended::Killed => Err(RestartError::TimedOut {
             command: argv.join(" "),
             within: order.within,
-            output: tail(&log),
+            output: tail(&log, TAIL),
             log: files.log.clone(),
         }),
     }
@@ -332,9 +356,10 @@ async fn come_back(
         }
         if state.as_deref() == Some("failed") || begun.elapsed() + PAUSE >= within {
             return match (now, before) {
-                (Some(now), Some(before)) if now == *before => {
-                    Err(RestartError::SameLife { command: argv.join(" "), life: now })
-                }
+                (Some(now), Some(before)) if now == *before => Err(RestartError::SameLife {
+                    command: argv.join(" "),
+                    life: now,
+                }),
                 // Neither before nor now could a life be seen: it may be one of another user.
                 (None, None) if state.is_none() => Ok(false),
                 _ => Err(RestartError::NotBack {

@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::process::{Ended, run, tail};
+use crate::process::{Ended, TAIL, run, tail};
+
+/// How much of the tool's output is read, in bytes: it prints every statement.
+const WORDS: u64 = 1 << 20;
 
 /// Names the tool where it is not on the PATH.
 pub const TOOL_VARIABLE: &str = "CROSSFADE_TEMPORAL_SQL_TOOL";
@@ -52,7 +55,11 @@ struct SqlTls {
 
 impl fmt::Debug for SqlTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SqlTarget({} {} at {}:{})", self.plugin, self.database, self.host, self.port)
+        write!(
+            f,
+            "SqlTarget({} {} at {}:{})",
+            self.plugin, self.database, self.host, self.port
+        )
     }
 }
 
@@ -195,7 +202,11 @@ impl SqlTarget {
         let plugin = text("pluginName");
         let sqlite = plugin == "sqlite";
         if !matches!(plugin.as_str(), "postgres12" | "postgres12_pgx" | "mysql8" | "sqlite") {
-            return Err(wrong("pluginName", &plugin, "is not one of postgres12, postgres12_pgx, mysql8, sqlite"));
+            return Err(wrong(
+                "pluginName",
+                &plugin,
+                "is not one of postgres12, postgres12_pgx, mysql8, sqlite",
+            ));
         }
         let database = text("databaseName");
         if database.is_empty() {
@@ -205,34 +216,56 @@ impl SqlTarget {
         let (host, port) = match address.rsplit_once(':') {
             _ if sqlite => (String::new(), 0),
             Some((host, port)) if !host.is_empty() => {
-                let port = port.parse().map_err(|_| wrong("connectAddr", &address, "has no port; write host:port"))?;
+                let port = port
+                    .parse()
+                    .map_err(|_| wrong("connectAddr", &address, "has no port; write host:port"))?;
                 (host.trim_matches(['[', ']']).to_owned(), port)
             }
             _ => return Err(wrong("connectAddr", &address, "is not host:port")),
         };
         let attributes = match sql.get("connectAttributes") {
-            Some(serde_json::Value::Object(map)) => {
-                map.iter().map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect()
-            }
+            Some(serde_json::Value::Object(map)) => map
+                .iter()
+                .map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+                .collect(),
             _ => Vec::new(),
         };
-        let tls = match sql.get("tls").filter(|tls| tls.get("enabled").and_then(|e| e.as_bool()) == Some(true)) {
+        let tls = match sql
+            .get("tls")
+            .filter(|tls| tls.get("enabled").and_then(|e| e.as_bool()) == Some(true))
+        {
             None => None,
             Some(tls) => {
                 let file = |name: &str| tls.get(name).and_then(|v| v.as_str()).filter(|v| !v.is_empty());
                 if file("caData").or(file("certData")).or(file("keyData")).is_some() {
-                    return Err(wrong("tls", "caData, certData or keyData", "is nothing temporal-sql-tool can take; write files"));
+                    return Err(wrong(
+                        "tls",
+                        "caData, certData or keyData",
+                        "is nothing temporal-sql-tool can take; write files",
+                    ));
                 }
                 Some(SqlTls {
                     ca_file: file("caFile").map(str::to_owned),
                     cert_file: file("certFile").map(str::to_owned),
                     key_file: file("keyFile").map(str::to_owned),
                     server_name: file("serverName").map(str::to_owned),
-                    verify: tls.get("enableHostVerification").and_then(|v| v.as_bool()).unwrap_or(false),
+                    verify: tls
+                        .get("enableHostVerification")
+                        .and_then(|v| v.as_bool())
+                        .unwrap_or(false),
                 })
             }
         };
-        Ok(Self { plugin, database, host, port, user: text("user"), password: text("password"), attributes, tls })
+        Ok(Self {
+            plugin,
+            database,
+            host,
+            port,
+            user: text("user"),
+            password: text("password"),
+            attributes,
+            tls,
+        })
     }
 
     fn named(&self) -> String {
@@ -244,12 +277,21 @@ impl SqlTarget {
     }
 
     fn embedded_name(&self) -> &'static str {
-        if self.plugin == "mysql8" { "mysql/v8/visibility" } else { "postgresql/v12/visibility" }
+        if self.plugin == "mysql8" {
+            "mysql/v8/visibility"
+        } else {
+            "postgresql/v12/visibility"
+        }
     }
 
     /// The options that say which store, none of them secret.
     fn options(&self) -> Vec<String> {
-        let mut options = vec!["--plugin".to_owned(), self.plugin.clone(), "--database".to_owned(), self.database.clone()];
+        let mut options = vec![
+            "--plugin".to_owned(),
+            self.plugin.clone(),
+            "--database".to_owned(),
+            self.database.clone(),
+        ];
         let mut option = |name: &str, value: &str| options.extend([name.to_owned(), value.to_owned()]);
         if self.plugin == "sqlite" {
             // The tool wants an endpoint for every plugin.
@@ -260,7 +302,12 @@ impl SqlTarget {
         if let Some(endpoint) = options.iter_mut().rfind(|o| o.is_empty()) {
             *endpoint = format!("[{}]", self.host);
         }
-        options.extend(["--port".to_owned(), self.port.to_string(), "--user".to_owned(), self.user.clone()]);
+        options.extend([
+            "--port".to_owned(),
+            self.port.to_string(),
+            "--user".to_owned(),
+            self.user.clone(),
+        ]);
         if let Some(tls) = &self.tls {
             options.push("--tls".to_owned());
             for (name, value) in [
@@ -281,7 +328,10 @@ impl SqlTarget {
     }
 
     fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim())
+        self.attributes
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.trim())
     }
 }
 
@@ -313,7 +363,13 @@ pub async fn set_up(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError> {
         }
         use_tool(order, &tool, "create-database", &[]).await?;
     }
-    use_tool(order, &tool, "setup-schema", &["--version".to_owned(), "0.0".to_owned()]).await?;
+    use_tool(
+        order,
+        &tool,
+        "setup-schema",
+        &["--version".to_owned(), "0.0".to_owned()],
+    )
+    .await?;
     let said = use_tool(order, &tool, "update-schema", &source).await?;
     Ok(outcome_of(&said))
 }
@@ -335,17 +391,25 @@ async fn set_up_sqlite(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError
         return Err(SchemaError::Datastore {
             field: "connectAttributes",
             value: "setup".to_owned(),
-            reason: "is not \"true\", so the server would not make its tables, and temporal-sql-tool carries no schema \
+            reason:
+                "is not \"true\", so the server would not make its tables, and temporal-sql-tool carries no schema \
                      for SQLite; set it, or name the folder schema/sqlite/v3/visibility of the server's source"
-                .to_owned(),
+                    .to_owned(),
         });
     };
     let file = folder.join("schema.sql");
     if !file.is_file() {
-        return Err(SchemaError::Folder { path: folder.clone(), reason: "has no schema.sql in it".to_owned() });
+        return Err(SchemaError::Folder {
+            path: folder.clone(),
+            reason: "has no schema.sql in it".to_owned(),
+        });
     }
     let tool = find_tool(order.tool.as_deref())?;
-    let step = ["--disable-versioning".to_owned(), "--schema-file".to_owned(), file.display().to_string()];
+    let step = [
+        "--disable-versioning".to_owned(),
+        "--schema-file".to_owned(),
+        file.display().to_string(),
+    ];
     match use_tool(order, &tool, "setup-schema", &step).await {
         Ok(_) => Ok(SchemaOutcome::Applied { from: None, to: None }),
         // The statements that make it start with the table of the records.
@@ -363,34 +427,59 @@ fn find_tool(given: Option<&Path>) -> Result<PathBuf, SchemaError> {
     });
     if let Some((path, whence)) = named {
         let looked = format!("{whence}, {}", path.display());
-        return if path.is_file() { Ok(path) } else { Err(SchemaError::NoTool { looked }) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(SchemaError::NoTool { looked })
+        };
     }
     std::env::var_os("PATH")
         .iter()
         .flat_map(std::env::split_paths)
         .map(|folder| folder.join(TOOL))
         .find(|path| path.is_file())
-        .ok_or_else(|| SchemaError::NoTool { looked: "on the PATH".to_owned() })
+        .ok_or_else(|| SchemaError::NoTool {
+            looked: "on the PATH".to_owned(),
+        })
 }
 
 /// The folder with a folder for each version.
 fn versioned(folder: &Path) -> Result<PathBuf, SchemaError> {
     let inner = folder.join("versioned");
     let found = if inner.is_dir() { inner } else { folder.to_owned() };
-    let is_version = |name: &str| name.strip_prefix('v').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
-    let entries = std::fs::read_dir(&found)
-        .map_err(|e| SchemaError::Folder { path: found.clone(), reason: format!("cannot be read: {e}") })?;
-    if entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_version)) {
+    let is_version = |name: &str| {
+        name.strip_prefix('v')
+            .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let entries = std::fs::read_dir(&found).map_err(|e| SchemaError::Folder {
+        path: found.clone(),
+        reason: format!("cannot be read: {e}"),
+    })?;
+    if entries
+        .flatten()
+        .any(|entry| entry.file_name().to_str().is_some_and(is_version))
+    {
         Ok(found)
     } else {
-        Err(SchemaError::Folder { path: found, reason: "has no folders named v0.1, v1.0 and so on".to_owned() })
+        Err(SchemaError::Folder {
+            path: found,
+            reason: "has no folders named v0.1, v1.0 and so on".to_owned(),
+        })
     }
 }
 
 /// Runs one command of the tool and gives its output.
-async fn use_tool(order: &SchemaOrder, tool: &Path, step: &'static str, more: &[String]) -> Result<String, SchemaError> {
+async fn use_tool(
+    order: &SchemaOrder,
+    tool: &Path,
+    step: &'static str,
+    more: &[String],
+) -> Result<String, SchemaError> {
     let target = &order.target;
-    let start = |source| SchemaError::Start { tool: tool.to_owned(), source };
+    let start = |source| SchemaError::Start {
+        tool: tool.to_owned(),
+        source,
+    };
     let mut command = Command::new(tool);
     // The tool reads SQL_*, and the drivers read PG* and more; only what is meant may reach them.
     command.env_clear();
@@ -399,14 +488,22 @@ async fn use_tool(order: &SchemaOrder, tool: &Path, step: &'static str, more: &[
             command.env(name, value);
         }
     }
-    command.env("SQL_PASSWORD", &target.password).args(target.options()).arg(step).args(more);
+    command
+        .env("SQL_PASSWORD", &target.password)
+        .args(target.options())
+        .arg(step)
+        .args(more);
     if !target.attributes.is_empty() && target.plugin != "sqlite" {
-        let pairs: Vec<String> = target.attributes.iter().map(|(k, v)| format!("{}={}", escaped(k), escaped(v))).collect();
+        let pairs: Vec<String> = target
+            .attributes
+            .iter()
+            .map(|(k, v)| format!("{}={}", escaped(k), escaped(v)))
+            .collect();
         command.env("SQL_CONNECT_ATTRIBUTES", pairs.join("&"));
     }
     let output = tempfile::tempfile().map_err(start)?;
     let ended = run(command, &output, order.within, |_| Ok(())).await.map_err(start)?;
-    let said = || hidden(&tail(&output), &target.password);
+    let said = || hidden(&tail(&output, WORDS), &target.password);
     match ended {
         Ended::Exited(status) if status.success() => Ok(said()),
         Ended::Exited(status) => Err(SchemaError::Failed {
@@ -430,23 +527,45 @@ async fn use_tool(order: &SchemaOrder, tool: &Path, step: &'static str, more: &[
 fn outcome_of(said: &str) -> SchemaOutcome {
     let word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
     if let Some((_, rest)) = said.rsplit_once("found zero updates from current version ") {
-        return SchemaOutcome::Current { version: Some(word(rest)) };
+        return SchemaOutcome::Current {
+            version: Some(word(rest)),
+        };
     }
     let from = said.split_once("for current version ").map(|(_, rest)| word(rest));
-    let to = said.rsplit_once("Schema updated from ").and_then(|(_, rest)| rest.split_once(" to ")).map(|(_, v)| word(v));
+    let to = said
+        .rsplit_once("Schema updated from ")
+        .and_then(|(_, rest)| rest.split_once(" to "))
+        .map(|(_, v)| word(v));
     SchemaOutcome::Applied { from, to }
 }
 
 /// The lines that say what went wrong; all of the output when none does.
 fn errors_in(said: &str) -> String {
-    let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR") || line.contains("FATAL")).collect();
-    let text = if errors.is_empty() { said.to_owned() } else { errors.join("\n") };
+    let errors: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("ERROR") || line.contains("FATAL"))
+        .collect();
+    let text = if errors.is_empty() {
+        last(said)
+    } else {
+        errors.join("\n")
+    };
     // The tool colours its levels.
     text.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "")
 }
 
+/// The end of a long text.
+fn last(said: &str) -> String {
+    let skip = said.chars().count().saturating_sub(TAIL as usize);
+    said.chars().skip(skip).collect()
+}
+
 fn hidden(text: &str, secret: &str) -> String {
-    if secret.is_empty() { text.to_owned() } else { text.replace(secret, "***") }
+    if secret.is_empty() {
+        text.to_owned()
+    } else {
+        text.replace(secret, "***")
+    }
 }
 
 /// A part of a URL query.

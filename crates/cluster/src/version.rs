@@ -21,7 +21,12 @@ pub struct Version {
 impl Version {
     /// A released version.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
-        Self { major, minor, patch, suffix: String::new() }
+        Self {
+            major,
+            minor,
+            patch,
+            suffix: String::new(),
+        }
     }
 
     /// Whether this version is `major.minor` or any later one; release candidates of `major.minor.0` count as it.
@@ -56,14 +61,23 @@ impl FromStr for Version {
         if parts.next().is_some() {
             return Err(bad());
         }
-        Ok(Self { major, minor, patch, suffix: suffix.to_owned() })
+        Ok(Self {
+            major,
+            minor,
+            patch,
+            suffix: suffix.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
-        if self.suffix.is_empty() { Ok(()) } else { write!(f, "-{}", self.suffix) }
+        if self.suffix.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "-{}", self.suffix)
+        }
     }
 }
 

@@ -1,0 +1,7 @@
+//! Everything of this crate that a real Temporal server can prove.
+
+mod canaries;
+mod frontend;
+mod lock;
+mod restart;
+mod server;

@@ -1,0 +1,276 @@
+//! A real Temporal server on SQLite files, started, restarted and stopped by a script of its own.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crossfade_cluster::{ConnectSettings, Frontend};
+use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
+use tonic::IntoRequest;
+
+pub(crate) const SHARDS: u32 = 4;
+pub(crate) const NAMESPACE: &str = "canaries";
+
+/// Where the binary is looked for; a test that does not find it fails and says how to get it.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("CROSSFADE_TEMPORAL_SERVER") {
+        return path.into();
+    }
+    let cache = std::env::var_os("CROSSFADE_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|c| Path::new(&c).join("crossfade")))
+        .or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache/crossfade")));
+    let cached = cache
+        .map(|c| c.join("servers/1.30.8/temporal-server"))
+        .filter(|p| p.is_file());
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path)
+            .map(|d| d.join("temporal-server"))
+            .find(|p| p.is_file())
+    };
+    cached.or_else(on_path).expect(
+        "this test needs temporal-server 1.30.8: run `cargo xtask servers`, or set CROSSFADE_TEMPORAL_SERVER to its path",
+    )
+}
+
+/// A server with a folder of its own. A watchdog stops it and removes the folder when this process ends, however.
+pub(crate) struct Server {
+    pub(crate) dir: PathBuf,
+    pub(crate) ports: Ports,
+    watchdog: Child,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) frontend: u16,
+    pub(crate) history: u16,
+    pub(crate) matching: u16,
+    worker: u16,
+    membership: [u16; 4],
+}
+
+impl Ports {
+    fn free() -> Self {
+        let taken: Vec<TcpListener> = (0..8)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+            .collect();
+        let p: Vec<u16> = taken.iter().map(|l| l.local_addr().expect("address").port()).collect();
+        Self {
+            frontend: p[0],
+            history: p[1],
+            matching: p[2],
+            worker: p[3],
+            membership: [p[4], p[5], p[6], p[7]],
+        }
+    }
+}
+
+static SHARED: OnceLock<Server> = OnceLock::new();
+
+/// The server that all tests of this binary share; only those that restart theirs start another.
+pub(crate) async fn shared() -> &'static Server {
+    let server = SHARED.get_or_init(Server::start);
+    server.frontend().await;
+    server
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("crossfade-cluster-")
+            .tempdir()
+            .expect("a folder")
+            .keep();
+        let ports = Ports::free();
+        fs::write(dir.join("server.yaml"), config(&dir, ports, "dynamic.yaml")).expect("config");
+        fs::write(
+            dir.join("dynamic.yaml"),
+            "history.TaskDLQUnexpectedErrorAttempts:\n  - value: 2\n",
+        )
+        .expect("config");
+        script(&dir, "stop.sh", STOP);
+        script(
+            &dir,
+            "start.sh",
+            &START.replace("BINARY", &binary().display().to_string()),
+        );
+        script(&dir, "restart.sh", RESTART);
+        let watchdog = Command::new("setsid")
+            .args(["sh", "-c", "read -r _; ./stop.sh; cd /; rm -rf \"$1\"", "sh"])
+            .arg(&dir)
+            .current_dir(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a watchdog");
+        let server = Self { dir, ports, watchdog };
+        server.run("start.sh");
+        server
+    }
+
+    pub(crate) fn script(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    pub(crate) fn run(&self, name: &str) {
+        let status = Command::new(self.dir.join(name))
+            .current_dir(&self.dir)
+            .status()
+            .expect(name);
+        assert!(status.success(), "{name}: {status}");
+    }
+
+    pub(crate) fn settings(&self) -> ConnectSettings {
+        let mut settings = ConnectSettings::plaintext(format!("127.0.0.1:{}", self.ports.frontend));
+        settings.connect_within = Duration::from_secs(60);
+        settings
+    }
+
+    /// Connects, once the server serves and has the Namespace of the tests.
+    pub(crate) async fn frontend(&self) -> Frontend {
+        let frontend = match Frontend::connect(&self.settings()).await {
+            Ok(frontend) => frontend,
+            Err(error) => panic!("{error}\n{}", self.log()),
+        };
+        frontend
+            .await_serving(Duration::from_secs(60))
+            .await
+            .unwrap_or_else(|e| panic!("{e}\n{}", self.log()));
+        let mut service = frontend.connection().workflow_service();
+        let request = RegisterNamespaceRequest {
+            namespace: NAMESPACE.to_owned(),
+            workflow_execution_retention_period: Duration::from_secs(2 * 24 * 3600).try_into().ok(),
+            ..Default::default()
+        };
+        match service.register_namespace(request.into_request()).await {
+            Ok(_) => {}
+            Err(status) if status.code() == tonic::Code::AlreadyExists => {}
+            Err(status) => panic!("{status}"),
+        }
+        // Other parts of the server learn of a Namespace with their next refresh.
+        for _ in 0..300 {
+            if frontend.count(NAMESPACE, "").await.is_ok() {
+                return frontend;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the Namespace did not appear\n{}", self.log());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        fs::read_to_string(self.dir.join("pid"))
+            .expect("pid")
+            .trim()
+            .parse()
+            .expect("pid")
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|l| !l.contains("\"level\":\"info\"")).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Opens the Visibility store's file for reading, beside the running server.
+    pub(crate) fn visibility(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.dir.join("visibility.db")).expect("visibility.db")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+fn script(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    fs::write(&path, text).expect(name);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect(name);
+}
+
+const START: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+setsid BINARY --config-file server.yaml start >>server.log 2>&1 </dev/null &
+echo $! >pid
+"#;
+
+const STOP: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+pid=$(cat pid 2>/dev/null) || exit 0
+kill "$pid" 2>/dev/null || exit 0
+n=0
+while kill -0 "$pid" 2>/dev/null; do
+  n=$((n + 1)); [ $n -lt 100 ] || kill -9 "$pid" 2>/dev/null
+  sleep 0.1
+done
+"#;
+
+/// Counts its runs; with a file `slow` it lingers between stop and start for as many seconds as that says.
+const RESTART: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+echo run >>restarts
+./stop.sh
+[ -f slow ] && sleep "$(cat slow)"
+./start.sh
+echo restarted
+"#;
+
+fn config(dir: &Path, ports: Ports, dynamic: &str) -> String {
+    let store = |name: &str| {
+        format!(
+            r#"
+    {name}:
+      sql:
+        pluginName: sqlite
+        databaseName: "{}/{name}.db"
+        connectAddr: localhost
+        connectProtocol: tcp
+        connectAttributes: {{ cache: private, setup: "true", journal_mode: wal, synchronous: "1", busy_timeout: "10000" }}
+        maxConns: 1
+        maxIdleConns: 1"#,
+            dir.display()
+        )
+    };
+    let service = |name: &str, port: u16, membership: u16| {
+        format!("\n  {name}:\n    rpc: {{ grpcPort: {port}, membershipPort: {membership}, bindOnLocalHost: true }}")
+    };
+    let [m0, m1, m2, m3] = ports.membership;
+    format!(
+        r#"log: {{ stdout: true, level: info }}
+persistence:
+  defaultStore: main
+  visibilityStore: visibility
+  numHistoryShards: {SHARDS}
+  datastores:{}{}
+global:
+  membership: {{ maxJoinDuration: 30s, broadcastAddress: "127.0.0.1" }}
+services:{}{}{}{}
+clusterMetadata:
+  enableGlobalNamespace: false
+  failoverVersionIncrement: 10
+  masterClusterName: active
+  currentClusterName: active
+  clusterInformation:
+    active: {{ enabled: true, initialFailoverVersion: 1, rpcName: frontend, rpcAddress: "127.0.0.1:{}" }}
+dcRedirectionPolicy: {{ policy: noop }}
+dynamicConfigClient:
+  filepath: "{}/{dynamic}"
+  pollInterval: 5s
+"#,
+        store("main"),
+        store("visibility"),
+        service("frontend", ports.frontend, m0),
+        service("history", ports.history, m1),
+        service("matching", ports.matching, m2),
+        service("worker", ports.worker, m3),
+        ports.frontend,
+        dir.display(),
+    )
+}
