@@ -1,6 +1,7 @@
 //! The two ports through which every store is met.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -52,9 +53,9 @@ pub trait Write: Send + Sync {
     /// The store for people: kind, place and database, never a secret.
     fn describe(&self) -> String;
 
-    /// Inserts records that are absent and replaces those of a *lower* version, all or none of them; never touches an
-    /// equal or later one. In a store without versions it only inserts. A record without a version is written as
-    /// version 0. Of several records with one key the latest version counts. Gives the number that changed.
+    /// Inserts records that are absent and replaces those of a *lower* version; never touches an equal or later one. In
+    /// a store without versions it only inserts. A record without a version is written as version 0. Of several records
+    /// with one key the latest version counts. Gives the number that changed. After an error some may be written.
     async fn put(&self, records: &[Record]) -> Result<u64, Error>;
 
     /// Replaces records whatever their version, each only while the store still holds exactly what was seen (content
@@ -63,6 +64,25 @@ pub trait Write: Send + Sync {
 
     /// Deletes records, each only if its version is not later than the one given. Gives the number deleted.
     async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error>;
+}
+
+#[async_trait]
+impl<W: Write + ?Sized> Write for Arc<W> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    async fn put(&self, records: &[Record]) -> Result<u64, Error> {
+        (**self).put(records).await
+    }
+
+    async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        (**self).rewrite(changes).await
+    }
+
+    async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
+        (**self).delete(condemned).await
+    }
 }
 
 /// A part of a store's records: of one Namespace or all, after one key (a cursor) and up to another.

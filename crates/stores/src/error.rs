@@ -1,0 +1,152 @@
+//! Why a store could not be opened, each reason with its own remedy.
+
+use std::path::PathBuf;
+
+/// Why a datastore entry gave no store. No message holds a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The entry is of a kind, or names a plugin, that there is no driver for.
+    #[error("a datastore of kind '{found}' is not supported; supported are {supported}")]
+    Unsupported {
+        /// The plugin or kind found.
+        found: String,
+        /// Those that would do.
+        supported: String,
+    },
+    /// A field of the entry is missing or wrong.
+    #[error("datastore entry, field '{field}': {reason}")]
+    Malformed {
+        /// The field's path within the entry.
+        field: String,
+        /// What was seen and what was expected.
+        reason: String,
+    },
+    /// The host does not answer, or refuses the connection.
+    #[error(
+        "{store} cannot be reached: {reason}. Check connectAddr, that the database runs, and that this machine may connect to it"
+    )]
+    Unreachable {
+        /// The store for people.
+        store: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// The server refuses this user or this password.
+    #[error(
+        "{store} refuses user '{user}': {reason}. Check user and password of this datastore (the password is not shown)"
+    )]
+    Rejected {
+        /// The store for people.
+        store: String,
+        /// The user's name.
+        user: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server has no database of this name.
+    #[error("{store}: there is no database '{database}'. Create it, or correct databaseName")]
+    UnknownDatabase {
+        /// The store for people.
+        store: String,
+        /// The name in the entry.
+        database: String,
+    },
+    /// The database has no `executions_visibility` table.
+    #[error("{store} has no visibility schema (no table executions_visibility). Set it up with temporal-sql-tool")]
+    NoSchema {
+        /// The store for people.
+        store: String,
+    },
+    /// The table lacks columns that every supported server has.
+    #[error(
+        "{store} has a visibility schema that is too old (v1.3, of server 1.21, is the oldest supported): no column {missing}. Update it with temporal-sql-tool update-schema"
+    )]
+    SchemaTooOld {
+        /// The store for people.
+        store: String,
+        /// The columns that are missing.
+        missing: String,
+    },
+    /// A right is lacking.
+    #[error("{store} does not allow it: {reason}. Grant the user of this datastore the rights that the server needs")]
+    Denied {
+        /// The store for people.
+        store: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// SQLite in memory lives inside the server's process, where nothing else can read it.
+    #[error(
+        "an in-memory SQLite store exists only within the server's own process and cannot be migrated; use a file: databaseName: /absolute/path, without mode: memory"
+    )]
+    InMemory,
+    /// A relative path means another file in every process.
+    #[error(
+        "databaseName '{path}' is a relative path, which depends on where the server was started; make it absolute, in the server's config too"
+    )]
+    RelativePath {
+        /// The path in the entry.
+        path: String,
+    },
+    /// There is no such file.
+    #[error("there is no file {path}. Create it with temporal-sql-tool setup-schema, or correct databaseName")]
+    MissingFile {
+        /// The path in the entry.
+        path: PathBuf,
+    },
+    /// There is a file, and it is no SQLite database.
+    #[error("{path} is not a SQLite database. Correct databaseName")]
+    NotADatabase {
+        /// The path in the entry.
+        path: PathBuf,
+    },
+    /// The TLS settings cannot be used, or the handshake fails.
+    #[error("{store}, TLS: {reason}")]
+    Tls {
+        /// The store for people.
+        store: String,
+        /// What is wrong, with the file if one is to blame.
+        reason: String,
+    },
+    /// The store is there and not ready (starting up, out of connections, locked). Worth trying again.
+    #[error("{store} is busy: {reason}. Try again")]
+    Busy {
+        /// The store for people.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// Anything else that the driver reports.
+    #[error("{store} failed: {reason}")]
+    Failed {
+        /// The store for people.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// Whether opening may well succeed later with nothing changed by anyone.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Failed { .. })
+    }
+}
+
+impl From<crossfade_visibility::ports::Error> for OpenError {
+    /// What looking into an open store can report.
+    fn from(error: crossfade_visibility::ports::Error) -> Self {
+        use crossfade_visibility::ports::Error;
+        match error {
+            Error::Unreachable { store, reason } => Self::Unreachable { store, reason },
+            Error::Busy { store, reason } => Self::Busy { store, reason },
+            Error::Denied { store, reason } => Self::Denied { store, reason },
+            Error::Schema { store, reason } | Error::Failed { store, reason } => Self::Failed { store, reason },
+            other => Self::Failed {
+                store: "the store".to_owned(),
+                reason: other.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The drivers: each visibility store's dialect and nothing else.
+//!
+//! [`open`] takes the server's own datastore entry and gives both ports of [`crossfade_visibility`]; [`inspect`] gives
+//! what a preflight wants to know, of a store whose schema may still be absent. No driver knows another, and none knows
+//! what is done over the ports. Statements are files, under `sql/`.
+
+mod columns;
+mod entry;
+mod error;
+mod facts;
+mod postgres;
+mod schema;
+mod sqlite;
+mod store;
+
+pub use crate::entry::{SUPPORTED_PLUGINS, plugin_name};
+pub use crate::error::OpenError;
+pub use crate::facts::{Facts, SchemaFault, SchemaState};
+pub use crate::schema::{SchemaVersion, expected_schema};
+pub use crate::store::{Store, inspect, open};

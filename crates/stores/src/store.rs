@@ -1,0 +1,82 @@
+//! The only factory of stores.
+
+use std::sync::Arc;
+
+use crossfade_visibility::ports::{Read, Target, Write};
+use serde_json::Value;
+
+use crate::entry::Entry;
+use crate::error::OpenError;
+use crate::facts::Facts;
+use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
+
+/// An open store with a visibility schema. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Store {
+    read: Arc<dyn Read>,
+    write: Arc<dyn Write>,
+}
+
+impl Store {
+    fn new<S: Read + Write + 'static>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            read: store.clone(),
+            write: store,
+        }
+    }
+
+    /// The store for people: kind, place and database, never a secret.
+    pub fn describe(&self) -> String {
+        self.read.describe()
+    }
+
+    /// What the store answers.
+    pub fn read(&self) -> Arc<dyn Read> {
+        self.read.clone()
+    }
+
+    /// What the store takes. Nothing is written, nor opened for writing, before the first write.
+    pub fn write(&self) -> Arc<dyn Write> {
+        self.write.clone()
+    }
+
+    /// Both ports, to copy or repair into.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            read: &*self.read,
+            write: &*self.write,
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.describe())
+    }
+}
+
+/// Opens the store that a datastore entry of the server's own config describes (as JSON, secrets resolved).
+///
+/// # Errors
+///
+/// One [`OpenError`] per kind of trouble; the store must have a schema of at least v1.3 (server 1.21).
+pub async fn open(entry: &Value) -> Result<Store, OpenError> {
+    match Entry::parse(entry)? {
+        Entry::Sqlite(entry) => Ok(Store::new(Sqlite::open(entry).await?)),
+        Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?)),
+    }
+}
+
+/// Looks at the store that a datastore entry describes, changing nothing. A store without a schema is no error here.
+///
+/// # Errors
+///
+/// Those of [`open`] except for what is said of the schema.
+pub async fn inspect(entry: &Value) -> Result<Facts, OpenError> {
+    match Entry::parse(entry)? {
+        Entry::Sqlite(entry) => crate::sqlite::inspect(entry).await,
+        Entry::Postgres(entry) => crate::postgres::inspect(entry).await,
+    }
+}

@@ -1,0 +1,13 @@
+//! The drivers against real stores: the contract, and what is a driver's own.
+
+mod fixture;
+mod opening;
+mod postgres;
+mod sqlite;
+
+use crossfade_stores::{Store, open};
+use serde_json::Value;
+
+async fn opened(entry: &Value) -> Store {
+    open(entry).await.unwrap_or_else(|error| panic!("{error}"))
+}

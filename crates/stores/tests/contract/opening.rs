@@ -1,0 +1,103 @@
+//! What cannot be opened, and what is said of it.
+
+use crossfade_stores::{OpenError, inspect, open};
+use serde_json::{Value, json};
+
+use crate::fixture::{self, PASSWORD, postgres};
+
+/// Both ways in must fail in the same way, and never show the password.
+async fn error(entry: &Value) -> OpenError {
+    let opened = open(entry).await.expect_err("it must not open");
+    for message in [opened.to_string(), format!("{opened:?}")] {
+        assert!(
+            !message.contains(PASSWORD) && !message.contains("wrong-password"),
+            "{message}"
+        );
+    }
+    opened
+}
+
+#[tokio::test]
+async fn postgres_says_what_is_wrong() {
+    let good = postgres().database("opening");
+    let with = |field: &str, value: Value| {
+        let mut entry = good.clone();
+        entry["sql"][field] = value;
+        entry
+    };
+    let unreachable = error(&with("connectAddr", json!("127.0.0.1:1"))).await;
+    assert!(
+        matches!(unreachable, OpenError::Unreachable { .. }) && unreachable.is_retryable(),
+        "{unreachable:?}"
+    );
+    assert!(unreachable.to_string().contains("127.0.0.1:1"), "{unreachable}");
+    let unknown_host = error(&with("connectAddr", json!("no-such-host.invalid:5432"))).await;
+    assert!(
+        matches!(unknown_host, OpenError::Unreachable { .. }),
+        "{unknown_host:?}"
+    );
+    let rejected = error(&with("password", json!("wrong-password"))).await;
+    assert!(
+        matches!(&rejected, OpenError::Rejected { user, .. } if user == "temporal"),
+        "{rejected:?}"
+    );
+    assert!(!rejected.is_retryable());
+    let rejected = error(&with("password", json!(null))).await;
+    assert!(matches!(rejected, OpenError::Rejected { .. }), "{rejected:?}");
+    let unknown = error(&with("databaseName", json!("nowhere"))).await;
+    assert!(
+        matches!(&unknown, OpenError::UnknownDatabase { database, .. } if database == "nowhere"),
+        "{unknown:?}"
+    );
+    assert!(matches!(error(&good).await, OpenError::NoSchema { .. }));
+    assert!(
+        inspect(&good).await.is_ok(),
+        "a database without a schema can be looked at"
+    );
+    let no_tls = error(&with("tls", json!({"enabled": true}))).await;
+    assert!(matches!(no_tls, OpenError::Tls { .. }), "{no_tls:?}");
+    let no_file = error(&with(
+        "connectAttributes",
+        json!({"sslmode": "verify-full", "sslrootcert": "/no/ca.pem"}),
+    ))
+    .await;
+    assert!(
+        matches!(&no_file, OpenError::Tls { reason, .. } if reason.contains("/no/ca.pem")),
+        "{no_file:?}"
+    );
+
+    let old = postgres().visibility("opening_old", "v1.2");
+    assert!(
+        matches!(error(&old).await, OpenError::SchemaTooOld { missing, .. } if missing.contains("history_size_bytes"))
+    );
+}
+
+#[tokio::test]
+async fn sqlite_says_what_is_wrong() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let entry = |name: &str| fixture::sqlite_entry(&directory.path().join(name));
+    assert!(matches!(
+        error(&entry("missing.db")).await,
+        OpenError::MissingFile { .. }
+    ));
+    std::fs::write(
+        directory.path().join("text.db"),
+        "not a database, and long enough to be told apart",
+    )
+    .expect("a file");
+    assert!(matches!(error(&entry("text.db")).await, OpenError::NotADatabase { .. }));
+    assert!(matches!(
+        error(&fixture::sqlite_entry(directory.path())).await,
+        OpenError::NotADatabase { .. }
+    ));
+    std::fs::write(directory.path().join("empty.db"), "").expect("a file");
+    assert!(matches!(error(&entry("empty.db")).await, OpenError::NoSchema { .. }));
+    assert!(
+        inspect(&entry("empty.db")).await.is_ok(),
+        "a file without a schema can be looked at"
+    );
+    assert!(
+        !directory.path().join("missing.db").exists(),
+        "looking must not make a file"
+    );
+}
