@@ -1,0 +1,278 @@
+//! The command line: every command with its help text, which is also the reference (`docs/cli.txt`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use crossfade_plan::{drift::DriftClass, stage::Gate};
+
+use crate::connection;
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 failed, 2 refused (bad input, or not feasible), 3 drift found.
+
+The connection is read as the temporal CLI reads it: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
+TEMPORAL_TLS and TEMPORAL_TLS_*, TEMPORAL_GRPC_META_*, or a profile of the file TEMPORAL_CONFIG_FILE.
+RUST_LOG sets what is logged to stderr.";
+
+/// Move a live Temporal cluster from one Visibility store to another.
+///
+/// A migration is one workflow. Start it with `crossfade start` (or tctl, or the temporal CLI), watch it with
+/// `crossfade watch`, and open its gates with `crossfade approve`.
+#[derive(Debug, Parser)]
+#[command(name = "crossfade", version, after_long_help = AFTER_HELP, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    #[command(flatten)]
+    pub(crate) connection: connection::Settings,
+    /// Print one JSON value on stdout, and nothing else there.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the worker that carries migrations out.
+    ///
+    /// Run one anywhere that reaches the frontend and both stores, and one with `--host NAME` on each machine whose
+    /// files and services it handles. One process can do both, and serve several hosts. SIGTERM and SIGINT end it
+    /// gracefully: what it was doing goes on elsewhere, or here when it is started again.
+    Worker(Worker),
+    /// Print, explain or check a spec: what a migration is asked to do.
+    #[command(subcommand)]
+    Spec(Spec),
+    /// Show exactly what a migration would do, changing nothing.
+    ///
+    /// With FILE it looks at the cluster, the hosts' files and both stores by itself, so it must run where those can
+    /// be reached. With `--id` it shows the plan of a migration that has been started.
+    Plan(Plan),
+    /// Start a migration.
+    Start(Start),
+    /// Show where a migration stands.
+    Status(Migration),
+    /// Show where a migration stands, live, until it ends.
+    ///
+    /// Ends with status 0 when the cluster was migrated, 1 when it went back or failed, 2 when it was refused. With
+    /// `--json` each change is one line of JSON.
+    Watch(Migration),
+    /// Approve a gate, so that the stage behind it begins.
+    ///
+    /// An approval ahead of time counts when the gate is reached.
+    Approve(Approve),
+    /// Stop a migration before its next step.
+    Pause(Remark),
+    /// Go on after a pause, or try again after a problem was corrected.
+    Resume(Remark),
+    /// End the Retention wait now; what is missing then is copied by verify.
+    SkipWait(Remark),
+    /// Go back: restore every file byte for byte, restart, prove the old state.
+    Rollback(Remark),
+    /// Give a migration up: go back, and end the workflow as failed.
+    Abort(Remark),
+    /// Change how many records a second are copied at most.
+    SetRate(SetRate),
+    /// Show what was done, when and by whose approval, and the proof at the end.
+    Report(Report),
+    /// Show who did what when.
+    Audit(Migration),
+    /// Copy the records that a store lacks, without a workflow.
+    ///
+    /// Records that are there in an equal or later version are left alone, so it can be run again and again, and
+    /// while a cluster writes to both stores.
+    Copy(Copy),
+    /// Compare every record of two stores, without a workflow.
+    ///
+    /// Ends with status 3 when any record differs.
+    Diff(Diff),
+}
+
+impl Command {
+    /// What is logged when RUST_LOG says nothing.
+    pub(crate) fn default_log_filter(&self) -> &'static str {
+        match self {
+            Self::Worker(_) => "info",
+            // Retries are part of these commands' own messages.
+            _ => "warn,temporalio_client=error",
+        }
+    }
+}
+
+/// Which migration.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Migration {
+    /// The migration's workflow id.
+    #[arg(long, value_name = "ID", default_value = DEFAULT_ID)]
+    pub(crate) id: String,
+}
+
+/// The workflow id of a migration that was given no other.
+pub(crate) const DEFAULT_ID: &str = "visibility-migration";
+
+/// `crossfade worker`.
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// Also do the work of this host of the spec: edit its files, restart its services. Can be given several times.
+    #[arg(long = "host", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// `crossfade spec`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Spec {
+    /// Print the JSON Schema of a spec.
+    Schema,
+    /// Print a spec that works after its addresses and paths are replaced by your own.
+    Example {
+        /// As YAML with comments, for people.
+        #[arg(long)]
+        yaml: bool,
+    },
+    /// Check a spec file, YAML or JSON, and list every problem with its line.
+    Check {
+        /// The file; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Check a spec file and print it as one line of JSON, for `tctl workflow start --input`.
+    Json {
+        /// The file; `-` is standard input.
+        file: PathBuf,
+    },
+}
+
+/// `crossfade plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The spec file, YAML or JSON; `-` is standard input.
+    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    pub(crate) file: Option<PathBuf>,
+    /// The workflow id of a migration that has been started.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+}
+
+/// `crossfade start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The spec file, YAML or JSON; `-` is standard input.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) migration: Migration,
+    /// Watch it afterwards.
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// Who says something, and why.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Author {
+    /// Who says so, for the audit log and the report.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    pub(crate) by: Option<String>,
+    /// Why, for the audit log and the report.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+}
+
+/// A message that says nothing but itself.
+#[derive(Debug, Args)]
+pub(crate) struct Remark {
+    #[command(flatten)]
+    pub(crate) migration: Migration,
+    #[command(flatten)]
+    pub(crate) author: Author,
+}
+
+/// `crossfade approve`.
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// The gate: prepare-target, dual-write, existing-records, verify, cutover, promote or finish.
+    pub(crate) gate: Gate,
+    #[command(flatten)]
+    pub(crate) migration: Migration,
+    #[command(flatten)]
+    pub(crate) author: Author,
+    /// Accept that records of this class differ: missing, stale, different or extra. Can be given several times;
+    /// the report says so for ever.
+    #[arg(long, value_name = "CLASS", value_parser = drift_class)]
+    pub(crate) accept_drift: Vec<DriftClass>,
+}
+
+/// `crossfade set-rate`.
+#[derive(Debug, Args)]
+pub(crate) struct SetRate {
+    /// Records a second, from 1, or `none` for no limit.
+    #[arg(value_name = "N|none", value_parser = rate)]
+    pub(crate) rate: Rate,
+    #[command(flatten)]
+    pub(crate) migration: Migration,
+}
+
+/// `crossfade report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) migration: Migration,
+    /// Write it to this file as one HTML page that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// The two stores of `copy` and `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct Stores {
+    /// The store that is read: CONFIG.yaml#DATASTORE (the server's own config file), postgres://USER:PASSWORD@HOST/DATABASE
+    /// or sqlite:///PATH.
+    #[arg(long, value_name = "STORE")]
+    pub(crate) from: String,
+    /// The other store, in the same form.
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: String,
+}
+
+/// `crossfade copy`.
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    #[command(flatten)]
+    pub(crate) stores: Stores,
+    /// The most records a second, from 1; unlimited when absent.
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) rate: Option<Rate>,
+}
+
+/// `crossfade diff`.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    pub(crate) stores: Stores,
+    /// Write every record that differs to this file, a line of JSON each.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// A number of records a second; `None` is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u32>);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text.parse() {
+        _ if text == "none" => Ok(Rate(None)),
+        Ok(0) => Err("0 records a second would never end; `crossfade pause` stops a migration".to_owned()),
+        Ok(rate) => Ok(Rate(Some(rate))),
+        Err(_) => Err(format!("expected a whole number from 1 to {}, or `none`", u32::MAX)),
+    }
+}
+
+fn drift_class(text: &str) -> Result<DriftClass, String> {
+    [DriftClass::Missing, DriftClass::Stale, DriftClass::Different, DriftClass::Extra]
+        .into_iter()
+        .find(|class| class.to_string() == text)
+        .ok_or_else(|| "expected missing, stale, different or extra".to_owned())
+}

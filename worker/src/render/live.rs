@@ -1,0 +1,244 @@
+//! Live progress on stderr: bars on a terminal, a line for each change elsewhere.
+
+use std::{fmt::Display, io::IsTerminal, time::Duration};
+
+use console::style;
+use crossfade_plan::{
+    progress::{Condition, Status},
+    stage::Stage,
+};
+use crossfade_workflow::names::activity;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+
+use super::{
+    note,
+    status::{activity_lines, config, headline},
+    words::{between, count, counted, exact_time, seconds, time},
+};
+use crate::migration::PendingActivity;
+
+const SPINNER: &str = "{spinner:.cyan} {wide_msg}";
+const BAR: &str = "  {prefix:9} [{bar:32.cyan/blue}] {human_pos}/{human_len} {msg}";
+const LINES: &str = "{msg}";
+
+/// A migration's progress.
+pub(crate) struct MigrationView {
+    screen: Screen,
+    last_line: String,
+}
+
+enum Screen {
+    Terminal { all: MultiProgress, headline: ProgressBar, copy: ProgressBar, compare: ProgressBar, lines: ProgressBar },
+    Log,
+}
+
+impl MigrationView {
+    /// A view that shows nothing yet.
+    pub(crate) fn new() -> Self {
+        let screen = if std::io::stderr().is_terminal() {
+            let all = MultiProgress::new();
+            let add = |template: &str| all.add(ProgressBar::no_length().with_style(template_of(template)));
+            let headline = add(SPINNER);
+            headline.enable_steady_tick(Duration::from_millis(120));
+            // Hidden until there is something to count.
+            let bar = |name: &'static str| {
+                ProgressBar::no_length().with_style(template_of(BAR)).with_prefix(name)
+            };
+            Screen::Terminal { headline, copy: bar("copied"), compare: bar("compared"), lines: add(LINES), all }
+        } else {
+            Screen::Log
+        };
+        Self {
+            screen,
+            last_line: String::new(),
+        }
+    }
+
+    /// Shows where the migration stands now.
+    pub(crate) fn show(&mut self, status: &Status, activities: &[PendingActivity], now: Timestamp) {
+        let headline_now = headline(status);
+        match &self.screen {
+            Screen::Log => self.log(headline_now, now),
+            Screen::Terminal { all, headline, copy, compare, lines } => {
+                headline.set_message(format!("{}  {headline_now}", style(&status.migration).bold()));
+                let amounts = Amounts::of(status, activities, now);
+                if let Some((done, all_records)) = amounts.copied {
+                    show_bar(all, lines, copy, done, all_records, &amounts.copy_pace);
+                }
+                if let Some((done, all_records)) = amounts.compared {
+                    show_bar(all, lines, compare, done, all_records, &amounts.drift);
+                }
+                lines.set_message(detail_lines(status, activities, now).join("\n"));
+            }
+        }
+    }
+
+    /// Says that there is no answer right now, which is expected while the server restarts.
+    pub(crate) fn show_silence(&mut self, why: &impl Display, now: Timestamp) {
+        match &self.screen {
+            Screen::Log => self.log(format!("no answer, trying again: {why}"), now),
+            Screen::Terminal { lines, .. } => {
+                lines.set_message(format!("  {} {why}", style("no answer, trying again:").yellow()));
+            }
+        }
+    }
+
+    fn log(&mut self, line: String, now: Timestamp) {
+        if line != self.last_line {
+            note(format!("{}  {line}", exact_time(now)));
+            self.last_line = line;
+        }
+    }
+}
+
+impl Drop for MigrationView {
+    /// Leaves no half-drawn bars behind.
+    fn drop(&mut self) {
+        if let Screen::Terminal { headline, copy, compare, lines, .. } = &self.screen {
+            for bar in [headline, copy, compare, lines] {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
+
+fn show_bar(all: &MultiProgress, before: &ProgressBar, bar: &ProgressBar, done: u64, length: u64, message: &str) {
+    if bar.length().is_none() {
+        all.insert_before(before, bar.clone());
+    }
+    bar.set_length(length.max(done));
+    bar.set_position(done);
+    bar.set_message(message.to_owned());
+}
+
+/// What the bars count: the status, plus what the activity under way has done since.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    pub(super) copied: Option<(u64, u64)>,
+    pub(super) copy_pace: String,
+    pub(super) compared: Option<(u64, u64)>,
+    pub(super) drift: String,
+}
+
+impl Amounts {
+    pub(super) fn of(status: &Status, activities: &[PendingActivity], now: Timestamp) -> Self {
+        let live = |name: &str| {
+            activities
+                .iter()
+                .find(|activity| activity.name == name)
+                .and_then(|activity| Some((activity.heartbeat.as_ref()?, activity.started?)))
+        };
+        let mut amounts = Self::default();
+        let copied = &status.copy.copied;
+        let copying = live(activity::COPY_RECORDS);
+        if copying.is_some() || copied.scanned > 0 {
+            let done = copied.scanned + copying.map_or(0, |(heartbeat, _)| heartbeat.scanned);
+            let millis = copied.millis + copying.map_or(0, |(_, started)| millis_between(started, now));
+            amounts.copied = Some((done, status.copy.expected.max(done)));
+            amounts.copy_pace = pace(done, status.copy.expected, millis, copied.done);
+        }
+        let comparing = live(activity::COMPARE_RECORDS);
+        let verify = &status.verify;
+        if comparing.is_some() || verify.compared > 0 {
+            let done = verify.compared + comparing.map_or(0, |(heartbeat, _)| heartbeat.scanned);
+            let mut drift = verify.drift;
+            if let Some((heartbeat, _)) = comparing {
+                drift.missing += heartbeat.drift.missing;
+                drift.stale += heartbeat.drift.stale;
+                drift.different += heartbeat.drift.different;
+                drift.extra += heartbeat.drift.extra;
+            }
+            amounts.compared = Some((done, status.copy.expected.max(done)));
+            let found = if drift.is_clean() { "no drift".to_owned() } else { drift.to_string() };
+            amounts.drift = format!("round {}, {found}", verify.round.max(1));
+        }
+        amounts
+    }
+}
+
+fn millis_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(between(from, to).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `5,000 a second, 3m left`.
+fn pace(done: u64, expected: u64, millis: u64, finished: bool) -> String {
+    if finished || done == 0 || millis == 0 {
+        return String::new();
+    }
+    let a_second = done.saturating_mul(1_000) / millis;
+    let left = expected.saturating_sub(done).checked_div(a_second);
+    let left = left.map(|left| format!(", {} left", seconds(left))).unwrap_or_default();
+    format!("{} a second{left}", count(a_second))
+}
+
+/// Everything beside the bars.
+pub(super) fn detail_lines(status: &Status, activities: &[PendingActivity], now: Timestamp) -> Vec<String> {
+    let mut lines: Vec<String> = status
+        .hosts
+        .iter()
+        .map(|host| {
+            let change = if host.ordered == host.config { String::new() } else { format!(" -> {}", config(host.ordered)) };
+            format!("  {:<9} {}{change}", host.name, config(host.config))
+        })
+        .collect();
+    if status.stage == Stage::ExistingRecords {
+        lines.extend(status.wait.iter().map(|wait| {
+            format!("  {:<9} waits for {} open, {} closed", wait.namespace, count(wait.open), counted(wait.closed, "record"))
+        }));
+    }
+    lines.extend(
+        activities.iter().flat_map(|activity| activity_lines(activity, now)).map(|line| format!("  {}", style(line).dim())),
+    );
+    match &status.condition {
+        Condition::Waiting { until, next_wake_up, .. } => {
+            lines.extend(until.map(|until| format!("  until {} at the latest", time(until, now))));
+            lines.extend(next_wake_up.map(|at| format!("  looks again {}", time(at, now))));
+        }
+        Condition::NeedsOperator { problems } => {
+            lines.extend(problems.iter().map(|problem| format!("  {}", style(problem).red())));
+        }
+        _ => {}
+    }
+    if let Some(command) = &status.awaited_command {
+        lines.push(format!("  {} {command}", style("waits for:").yellow().bold()));
+    }
+    lines
+}
+
+/// The progress of one job of ours over records.
+pub(crate) struct RecordsView {
+    bar: ProgressBar,
+}
+
+impl RecordsView {
+    /// A view of `what`, over about `expected` records.
+    pub(crate) fn new(what: &'static str, expected: u64) -> Self {
+        let bar = ProgressBar::new(expected).with_style(template_of(
+            "  {prefix:9} [{bar:32.cyan/blue}] {human_pos}/{human_len} {per_sec}, {eta} left {msg}",
+        ));
+        Self {
+            bar: bar.with_prefix(what),
+        }
+    }
+
+    /// Shows that `done` records are done.
+    pub(crate) fn show(&self, done: u64, message: String) {
+        if self.bar.length().is_some_and(|length| length < done) {
+            self.bar.set_length(done);
+        }
+        self.bar.set_position(done);
+        self.bar.set_message(message);
+    }
+}
+
+impl Drop for RecordsView {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar's look. The templates are constants, so the plain look stands in only if one of them has a slip.
+fn template_of(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}

@@ -1,0 +1,112 @@
+//! What a migration will do.
+
+use console::style;
+use crossfade_plan::{
+    order::StoreFact,
+    plan::{FilePlan, HostPlan, Plan},
+};
+
+use super::{
+    table::Table,
+    words::{count, counted, retention, seconds},
+};
+
+/// The whole plan.
+pub(crate) fn plan(plan: &Plan) -> String {
+    let mut parts = vec![
+        format!(
+            "{} -> {}\n  Temporal Server {}, {}, route {}",
+            style(&plan.source_name).bold(),
+            style(&plan.target_name).bold(),
+            plan.server_version,
+            counted(plan.shards.into(), "history shard"),
+            plan.route
+        ),
+        format!("Stores\n{}", stores(plan)),
+        format!("Namespaces\n{}", namespaces(plan)),
+        format!("Edits, host by host in the order of their restarts\n\n{}", edits(&plan.hosts)),
+        format!("Steps\n  {}", plan.steps.join("\n  ")),
+        format!(
+            "Point of no return\n  {}: until it begins, `crossfade rollback` restores every file byte for byte",
+            plan.point_of_no_return
+        ),
+        format!("Time\n  {}", times(plan).join("\n  ")),
+    ];
+    if !plan.warnings.is_empty() {
+        let warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("  {warning}")).collect();
+        parts.push(format!("{}\n{}", style("Warnings").yellow(), warnings.join("\n")));
+    }
+    parts.join("\n\n")
+}
+
+fn stores(plan: &Plan) -> String {
+    let mut table = Table::new(&["", "NAME", "STORE", "PLUGIN", "SCHEMA", ">RECORDS"]);
+    let mut row = |role: &str, name: &str, fact: &StoreFact| {
+        table.row([
+            role.to_owned(),
+            name.to_owned(),
+            fact.description.clone(),
+            fact.plugin.clone(),
+            fact.schema_version.clone().unwrap_or_else(|| "none yet".to_owned()),
+            count(fact.records),
+        ]);
+    };
+    row("source", &plan.source_name, &plan.source);
+    row("target", &plan.target_name, &plan.target);
+    table.to_string()
+}
+
+fn namespaces(plan: &Plan) -> String {
+    let mut table = Table::new(&["NAMESPACE", ">OPEN", ">CLOSED", ">RETENTION", "ARCHIVAL"]);
+    for namespace in &plan.namespaces {
+        let archival = match (namespace.history_archival, namespace.visibility_archival) {
+            (true, true) => "histories and visibility",
+            (true, false) => "histories",
+            (false, true) => "visibility",
+            (false, false) => "none",
+        };
+        table.row([
+            namespace.name.clone(),
+            count(namespace.open),
+            count(namespace.closed),
+            retention(namespace.retention_seconds),
+            archival.to_owned(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn edits(hosts: &[HostPlan]) -> String {
+    hosts
+        .iter()
+        .flat_map(|host| host.files.iter().map(|file| edit(&host.name, file)))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn edit(host: &str, file: &FilePlan) -> String {
+    let title = style(format!("{host}, {}: {}", file.stage, file.path)).bold();
+    if file.diff.is_empty() {
+        return format!("{title}\nno change");
+    }
+    let diff: Vec<String> = file.diff.lines().map(colored).collect();
+    format!("{title}\n{}", diff.join("\n"))
+}
+
+/// A line of a unified diff in its usual colour.
+fn colored(line: &str) -> String {
+    let line = match line.as_bytes().first() {
+        Some(b'+') => style(line).green(),
+        Some(b'-') => style(line).red(),
+        Some(b'@') => style(line).cyan(),
+        _ => style(line),
+    };
+    line.to_string()
+}
+
+fn times(plan: &Plan) -> Vec<String> {
+    vec![format!(
+        "each change of the dynamic config takes up to {} to be read everywhere",
+        seconds(plan.poll_seconds)
+    )]
+}
