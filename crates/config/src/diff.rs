@@ -20,7 +20,13 @@ pub fn unified_diff(path: impl AsRef<Path>, before: &str, after: &str) -> String
     }
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let new: Vec<&str> = after.split_inclusive('\n').collect();
-    let (shown_old, shown_new) = (mask(before), mask(after));
+    let (places_old, places_new) = (secret_places(before), secret_places(after));
+    // A secret of one side may be mentioned in the other.
+    let secrets: Vec<&str> = values(before, &places_old)
+        .into_iter()
+        .chain(values(after, &places_new))
+        .collect();
+    let (shown_old, shown_new) = (mask(before, places_old, &secrets), mask(after, places_new, &secrets));
     let shown_old: Vec<&str> = shown_old.split_inclusive('\n').collect();
     let shown_new: Vec<&str> = shown_new.split_inclusive('\n').collect();
     let path = path.as_ref().display();
@@ -46,9 +52,9 @@ pub fn unified_diff(path: impl AsRef<Path>, before: &str, after: &str) -> String
     out
 }
 
-/// The text with its secrets masked, line for line.
-fn mask(text: &str) -> String {
-    let mut secret = match Outline::parse(Path::new(""), text.as_bytes()) {
+/// Where the secrets stand.
+fn secret_places(text: &str) -> Vec<Range<usize>> {
+    match Outline::parse(Path::new(""), text.as_bytes()) {
         Ok((_, _, outline)) => {
             let mut ranges = Vec::new();
             secret_values(text, &outline, &outline.root, false, &mut ranges);
@@ -56,13 +62,22 @@ fn mask(text: &str) -> String {
             ranges
         }
         Err(_) => secret_lines(text),
-    };
-    secret.extend(other_mentions(text, &secret));
+    }
+}
+
+/// The text with its secrets masked, line for line.
+fn mask(text: &str, mut secret: Vec<Range<usize>>, values: &[&str]) -> String {
+    secret.extend(
+        values
+            .iter()
+            .flat_map(|value| text.match_indices(value).map(|(at, v)| at..at + v.len())),
+    );
     secret.sort_by_key(|r| r.start);
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
     for range in secret {
-        if range.start < done {
+        let range = range.start.max(done)..range.end;
+        if range.is_empty() {
             continue;
         }
         out.push_str(&text[done..range.start]);
@@ -105,14 +120,17 @@ fn secret_values(text: &str, outline: &Outline, node: &Node, secret: bool, range
             }
         }
         Kind::Scalar { text: value, style } if secret && !value.is_empty() => {
-            let start = match style {
+            let range = node.range.clone();
+            ranges.push(match style {
                 // The header of a block scalar says nothing.
-                ScalarStyle::Block => text[node.range.clone()]
-                    .find('\n')
-                    .map_or(node.range.end, |i| node.range.start + i + 1),
-                _ => node.range.start,
-            };
-            ranges.push(start..node.range.end);
+                ScalarStyle::Block => {
+                    text[range.clone()]
+                        .find('\n')
+                        .map_or(range.end, |i| range.start + i + 1)..range.end
+                }
+                ScalarStyle::Single | ScalarStyle::Double => range.start + 1..range.end - 1,
+                ScalarStyle::Plain => range,
+            });
         }
         _ => {}
     }
@@ -162,20 +180,12 @@ fn secret_lines(text: &str) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Other places where one of the secret values stands, as in a connect string; short values are left, for they are
-/// words that stand anywhere.
-fn other_mentions(text: &str, secret: &[Range<usize>]) -> Vec<Range<usize>> {
-    let mut mentions = Vec::new();
-    for range in secret {
-        for value in text[range.clone()]
-            .lines()
-            .map(|line| line.trim().trim_matches(['"', '\'', ',']))
-        {
-            if value.len() >= 6 {
-                mentions.extend(text.match_indices(value).map(|(at, _)| at..at + value.len()));
-            }
-        }
-    }
-    mentions.retain(|m| !secret.iter().any(|s| s.start <= m.start && m.end <= s.end));
-    mentions
+/// The secret values, to be found where else they stand, as in a connect string. Short ones and mere words (`temporal`)
+/// are left out: they stand anywhere, and masking them would make the diff unreadable.
+fn values<'a>(text: &'a str, places: &[Range<usize>]) -> Vec<&'a str> {
+    let lines = places.iter().flat_map(|range| text[range.clone()].lines());
+    lines
+        .map(|line| line.trim().trim_matches(['"', '\'', ',']))
+        .filter(|value| value.len() >= 6)
+        .collect()
 }

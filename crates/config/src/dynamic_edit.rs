@@ -57,7 +57,7 @@ impl DynamicEdit {
     }
 }
 
-/// Parses a dynamic config file and edits it; every refusal carries the lines to add by hand.
+/// Parses a dynamic config file and edits it; a refusal carries the lines to add by hand where that is a way out.
 ///
 /// # Errors
 /// As [`DynamicConfig::parse`] and [`DynamicConfig::edit`].
@@ -95,8 +95,7 @@ impl DynamicConfig {
             DynamicEdit::SetWritingMode(writing_mode) => draft.set_writing_mode(*writing_mode)?,
             DynamicEdit::SetReads(reads) => draft.set_reads(reads)?,
             DynamicEdit::Remove => {
-                draft.remove(WRITING_MODE)?;
-                draft.remove(READ_FROM_SECONDARY)?;
+                draft.remove(&[WRITING_MODE, READ_FROM_SECONDARY])?;
             }
         }
         draft.add_new_keys();
@@ -358,49 +357,49 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn remove(&mut self, key: &str) -> Result<(), Refusal> {
-        let Some(entry) = self.config.entry(key) else {
-            return Ok(());
-        };
+    fn remove(&mut self, keys: &[&str]) -> Result<(), Refusal> {
         let outline = &self.config.outline;
-        let line = outline.line(entry.key_range.start);
-        let index = outline
-            .root
-            .entries()
-            .iter()
-            .position(|e| e.key_range == entry.key_range);
-        let Some(index) = index else {
-            let how = "it comes in through a merge key <<".to_owned();
-            return Err(self.refuse(
-                line,
-                Reason::Shared {
-                    key: key.to_owned(),
-                    how,
-                },
-            ));
-        };
-        if let Some(how) = outline.shared_below(&entry.value) {
-            return Err(self.refuse(
-                line,
-                Reason::Shared {
-                    key: key.to_owned(),
-                    how,
-                },
-            ));
+        let mut indexes = Vec::new();
+        for key in keys {
+            let Some(entry) = self.config.entry(key) else { continue };
+            let line = outline.line(entry.key_range.start);
+            let shared = |how| {
+                self.refuse(
+                    line,
+                    Reason::Shared {
+                        key: (*key).to_owned(),
+                        how,
+                    },
+                )
+            };
+            let index = outline
+                .root
+                .entries()
+                .iter()
+                .position(|e| e.key_range == entry.key_range);
+            indexes.push(index.ok_or_else(|| shared("it comes in through a merge key <<".to_owned()))?);
+            if let Some(how) = outline.shared_below(&entry.value) {
+                return Err(shared(how));
+            }
+            let name = entry.key.clone().unwrap_or_default();
+            if let Some(root) = self.expected.as_mapping_mut() {
+                root.remove(name.as_str());
+            }
         }
-        let change = match outline.root.kind {
-            Kind::Map { flow: true, .. } => remove_flow(&outline.root, index),
-            _ => remove_lines(&self.config.text, entry),
-        };
-        let not_alone = || Reason::NotExact {
-            seen: format!("{key} does not stand on lines of its own"),
-        };
-        let change = change.ok_or_else(|| self.refuse(line, not_alone()))?;
-        self.changes.push(change);
-        let name = entry.key.clone().unwrap_or_default();
-        if let Some(root) = self.expected.as_mapping_mut() {
-            root.remove(name.as_str());
+        indexes.sort_unstable();
+        if matches!(outline.root.kind, Kind::Map { flow: true, .. }) {
+            self.changes.extend(remove_flow(&outline.root, &indexes));
+            return Ok(());
         }
+        let entries: Vec<&Entry> = indexes.iter().filter_map(|i| outline.root.entries().get(*i)).collect();
+        let changes = remove_lines(&self.config.text, &entries).ok_or_else(|| {
+            let seen = "a key does not stand on lines of its own".to_owned();
+            self.refuse(
+                entries.first().map_or(1, |e| outline.line(e.key_range.start)),
+                Reason::NotExact { seen },
+            )
+        })?;
+        self.changes.extend(changes);
         Ok(())
     }
 

@@ -384,6 +384,8 @@ pub fn restore(path: impl AsRef<Path>, migration_id: &str) -> Result<Restored, F
         return Ok(Restored::NeverWritten);
     };
     if state.sha256 == journal.original.sha256 {
+        // A write that was killed on its way may have left its temporary file.
+        let _ = fs::remove_file(temporary(&state.real_path));
         return Ok(Restored::AlreadyOriginal);
     }
     if !journal.is_ours(&state.sha256) {
@@ -400,6 +402,16 @@ pub fn restore(path: impl AsRef<Path>, migration_id: &str) -> Result<Restored, F
     Ok(Restored::Restored)
 }
 
+/// The content that the file had before this migration first wrote it; `None` when it never did.
+///
+/// # Errors
+/// When the kept copy cannot be read, or is not what the journal says.
+pub fn kept_copy(path: impl AsRef<Path>, migration_id: &str) -> Result<Option<Vec<u8>>, FileError> {
+    let state = read(path.as_ref())?;
+    let kept = Kept::of(&state.real_path, migration_id)?;
+    kept.load()?.map(|journal| kept.load_original(&journal)).transpose()
+}
+
 /// Removes what this migration keeps of the file; after that it can no longer be restored.
 ///
 /// # Errors
@@ -411,14 +423,20 @@ pub fn forget(path: impl AsRef<Path>, migration_id: &str) -> Result<(), FileErro
 }
 
 fn replace(state: &FileState, bytes: &[u8], mode: u32, owner: (u32, u32)) -> Result<(), FileError> {
-    let path = &state.real_path;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temp = path.with_file_name(format!(".{name}.crossfade.tmp"));
+    let temp = temporary(&state.real_path);
     let outcome = replace_by(&temp, state, bytes, mode, owner);
     if outcome.is_err() {
         let _ = fs::remove_file(&temp);
     }
     outcome
+}
+
+/// The temporary file beside a file: one name, so that one left by a crash is found; the lock keeps others off it.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_file_name(format!(
+        ".{}.crossfade.tmp",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    ))
 }
 
 fn replace_by(temp: &Path, state: &FileState, bytes: &[u8], mode: u32, owner: (u32, u32)) -> Result<(), FileError> {

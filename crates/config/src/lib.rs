@@ -15,6 +15,7 @@ mod resolve;
 mod secrets;
 mod splice;
 mod static_config;
+mod static_draft;
 mod static_edit;
 
 pub use diff::unified_diff;
@@ -24,7 +25,8 @@ pub use dynamic_config::{
 pub use dynamic_edit::{DynamicEdit, edit_dynamic};
 pub use edited::Edited;
 pub use file::{
-    FileError, FileState, Restored, Written, check_writable, forget, read, restore, sha256, write_if_unchanged,
+    FileError, FileState, Restored, Written, check_writable, forget, kept_copy, read, restore, sha256,
+    write_if_unchanged,
 };
 pub use refusal::{Reason, Refusal};
 pub use secrets::{MASK, is_secret_key, redact};

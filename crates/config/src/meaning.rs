@@ -14,7 +14,9 @@ pub(crate) struct ParseFault {
 
 /// The meaning of `text`; an empty file means an empty mapping, as it does for the server.
 pub(crate) fn meaning(text: &str) -> Result<Value, ParseFault> {
-    let parsed = yaml_serde::from_str::<Value>(text).map_err(|e| {
+    // The server's parser skips a byte order mark, this one stumbles over it.
+    let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let parsed = yaml_serde::from_str::<Value>(marked).map_err(|e| {
         let (line, column) = e.location().map_or((1, 1), |at| (at.line(), at.column()));
         // The parser appends its own position, which is ours to say.
         let message = e.to_string();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// A file that cannot be read or edited safely. Nothing was written.
 ///
 /// The message names file and line, says what was seen and what to do, and ends with the lines to add by hand where
-/// there are any (passwords masked). It never holds a secret.
+/// that is a way out (passwords masked). It never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -16,7 +16,8 @@ pub struct Refusal {
     pub line: Option<usize>,
     /// What stands in the way.
     pub reason: Box<Reason>,
-    /// What a person can change by hand instead, ready to paste; secrets are masked and have to be filled in.
+    /// What a person can change by hand instead, ready to paste; secrets are masked and have to be filled in. `None`
+    /// where the change should not be made by hand either, such as a name that is taken.
     pub by_hand: Option<String>,
 }
 
@@ -30,8 +31,15 @@ impl Refusal {
         }
     }
 
+    /// Adds the lines to write by hand, where writing them is a way out.
     pub(crate) fn with_by_hand(mut self, lines: String) -> Self {
-        self.by_hand.get_or_insert(lines);
+        let way_out = matches!(
+            *self.reason,
+            Reason::Template { .. } | Reason::SeveralDocuments | Reason::Shared { .. } | Reason::NotExact { .. }
+        );
+        if way_out {
+            self.by_hand.get_or_insert(lines);
+        }
         self
     }
 }

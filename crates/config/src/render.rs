@@ -89,14 +89,14 @@ fn first_list(text: &str, node: &Node) -> Option<(usize, usize)> {
 fn usual_quotes(node: &Node) -> Quotes {
     let (mut plain, mut single, mut double) = (0, 0, 0);
     node.walk(&mut |n| {
-        if let Kind::Scalar { text, style } = &n.kind {
-            if is_plain_safe(text) {
-                match style {
-                    ScalarStyle::Plain => plain += 1,
-                    ScalarStyle::Single => single += 1,
-                    ScalarStyle::Double => double += 1,
-                    ScalarStyle::Block => {}
-                }
+        if let Kind::Scalar { text, style } = &n.kind
+            && is_plain_safe(text)
+        {
+            match style {
+                ScalarStyle::Plain => plain += 1,
+                ScalarStyle::Single => single += 1,
+                ScalarStyle::Double => double += 1,
+                ScalarStyle::Block => {}
             }
         }
     });

@@ -74,33 +74,48 @@ pub(crate) fn end_with_comments(text: &str, end: usize, key_column: usize) -> us
     at
 }
 
-/// Removes the lines of a block entry, comments on those lines included.
-pub(crate) fn remove_lines(text: &str, entry: &Entry) -> Option<Change> {
-    let start = text[..entry.key_range.start].rfind('\n').map_or(0, |i| i + 1);
-    let before_key = &text[start..entry.key_range.start];
-    if !before_key.trim_start_matches('\u{feff}').trim_matches(' ').is_empty() {
+/// Removes the lines of block entries, in the order of the text, comments on and between those lines included; `None`
+/// when one shares its first line with something else.
+pub(crate) fn remove_lines(text: &str, entries: &[&Entry]) -> Option<Vec<Change>> {
+    let mut removed: Vec<Range<usize>> = Vec::new();
+    for entry in entries {
+        let lines = lines_of(text, entry)?;
+        match removed.last_mut() {
+            Some(last) if last.end == lines.start => last.end = lines.end,
+            _ => removed.push(lines),
+        }
+    }
+    if let Some(last) = removed
+        .last_mut()
+        .filter(|last| last.end == text.len() && !text.ends_with('\n'))
+    {
+        // The last line had no line break, so the line before it now has none.
+        let before = text[..last.start].strip_suffix('\n').unwrap_or(&text[..last.start]);
+        last.start = before.strip_suffix('\r').unwrap_or(before).len();
+    }
+    Some(
+        removed
+            .into_iter()
+            .map(|at| Change {
+                at,
+                with: String::new(),
+            })
+            .collect(),
+    )
+}
+
+/// The whole lines of a block entry, with their line breaks.
+fn lines_of(text: &str, entry: &Entry) -> Option<Range<usize>> {
+    let line = text[..entry.key_range.start].rfind('\n').map_or(0, |i| i + 1);
+    let before_key = &text[line..entry.key_range.start];
+    let indent = before_key.strip_prefix('\u{feff}').unwrap_or(before_key);
+    if !indent.trim_matches(' ').is_empty() {
         return None;
     }
-    let start = start
-        + if before_key.starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        };
     let end = entry.end();
     let end = if text[..end].ends_with('\n') { end - 1 } else { end };
-    let at = match text[end..].find('\n') {
-        Some(to_break) => start..end + to_break + 1,
-        None => {
-            // The last line had no line break, so the line before it now has none.
-            let before = text[..start].strip_suffix('\n').unwrap_or(&text[..start]);
-            before.strip_suffix('\r').unwrap_or(before).len()..text.len()
-        }
-    };
-    Some(Change {
-        at,
-        with: String::new(),
-    })
+    let end = text[end..].find('\n').map_or(text.len(), |to_break| end + to_break + 1);
+    Some(entry.key_range.start - indent.len()..end)
 }
 
 /// Adds `entry` (already rendered) at the end of a flow collection.
@@ -132,22 +147,26 @@ pub(crate) fn insert_flow(text: &str, node: &Node, entry: &str) -> Change {
     }
 }
 
-/// Removes entry `index` of a flow mapping with its comma.
-pub(crate) fn remove_flow(node: &Node, index: usize) -> Option<Change> {
+/// Removes entries of a flow mapping, by ascending index, with their commas.
+pub(crate) fn remove_flow(node: &Node, indexes: &[usize]) -> Vec<Change> {
+    let removed = |i: &usize| indexes.contains(i);
     let entries = node.entries();
-    let entry = entries.get(index)?;
-    let at = match (
-        index.checked_sub(1).and_then(|i| entries.get(i)),
-        entries.get(index + 1),
-    ) {
-        (_, Some(next)) => entry.key_range.start..next.key_range.start,
-        (Some(previous), None) => previous.end()..entry.end(),
-        (None, None) => entry.key_range.start..entry.end(),
-    };
-    Some(Change {
-        at,
-        with: String::new(),
-    })
+    let first_kept = (0..entries.len()).find(|i| !removed(i));
+    let mut changes = Vec::new();
+    for (i, entry) in entries.iter().enumerate().filter(|(i, _)| removed(i)) {
+        // What stands before the first entry that stays goes with the comma after it, the rest with the one before.
+        let start = match i.checked_sub(1).and_then(|before| entries.get(before)) {
+            Some(before) if first_kept.is_some_and(|kept| kept < i) => before.end(),
+            _ => entry.key_range.start,
+        };
+        let next = entries.get(i + 1).filter(|_| first_kept.is_none_or(|kept| kept > i));
+        let end = next.map_or(entry.end(), |next| next.key_range.start);
+        changes.push(Change {
+            at: start..end,
+            with: String::new(),
+        });
+    }
+    changes
 }
 
 /// The line ending of the line at `at`, or of the one before it, or a line feed.
