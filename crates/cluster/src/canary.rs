@@ -160,14 +160,14 @@ pub async fn remove(
     keys: &[ExecutionKey],
     at_once: usize,
 ) -> Result<(), CanaryError> {
-    stream::iter(keys)
+    stream::iter(keys.to_vec())
         .map(|key| async move {
             frontend
                 .delete(namespace, &key.workflow_id, &key.run_id)
                 .await
                 .map_err(|source| CanaryError::Call {
                     namespace: namespace.to_owned(),
-                    workflow_id: key.workflow_id.clone(),
+                    workflow_id: key.workflow_id,
                     source,
                 })
         })

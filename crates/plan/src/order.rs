@@ -20,8 +20,13 @@ use crate::{
 pub struct Context {
     /// The workflow id of the migration.
     pub migration: String,
+    /// What tells this migration from any other, also from an earlier one with the same workflow id; fit to be
+    /// part of a file name.
+    pub key: String,
     /// The Namespace that the migration's workflow runs in.
     pub control_namespace: String,
+    /// The name of the source datastore, once preflight has found it.
+    pub source: Option<String>,
     /// The spec.
     pub spec: Spec,
 }
@@ -152,8 +157,6 @@ pub struct ConfigureHost {
     pub context: Context,
     /// The host.
     pub host: Host,
-    /// The name of the source datastore.
-    pub source: String,
     /// The state to reach.
     pub to: HostConfig,
 }

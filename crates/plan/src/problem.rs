@@ -86,6 +86,8 @@ codes! {
     RestartFailed, "restart-failed", false, "run the restart command by hand on that host and correct it, then `resume` (or `rollback`)";
     /// Canaries did not reach a store.
     CanaryLost, "canary-lost", false, "read the history service's log for visibility errors, then `resume` (or `rollback`)";
+    /// The server does not know the custom search attributes for the target.
+    SearchAttributes, "search-attributes", false, "restart the hosts, which registers them, or register them with `temporal operator search-attribute create`; then `resume`";
     /// The frontend answers from the wrong store, or its answers differ from the store's.
     ReadsWrong, "reads-wrong", false, "check that every frontend has read the dynamic config (its log says so), then `resume` (or `rollback`)";
     /// Drift remains that repeated repairs do not remove.

@@ -173,6 +173,8 @@ pub struct AuditEntry {
 pub struct Progress {
     /// The workflow id.
     pub migration: String,
+    /// What tells this migration from any other; see [`key_of`].
+    pub key: String,
     /// What was asked.
     pub spec: Spec,
     /// When the migration began (its first run).
@@ -252,11 +254,22 @@ pub enum CutoverProgress {
     Soaked,
 }
 
+/// What tells a migration from any other: its workflow id, as far as it fits into a file name, and the beginning of
+/// its first run's id, since a workflow id may be used again.
+pub fn key_of(workflow_id: &str, first_run_id: &str) -> String {
+    const LONGEST: usize = 64;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let id: String = workflow_id.chars().map(|c| if fits(c) { c } else { '-' }).take(LONGEST).collect();
+    let run: String = first_run_id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    format!("{id}.{run}").trim_start_matches('.').to_owned()
+}
+
 impl Progress {
     /// A migration that has just begun.
-    pub fn new(migration: String, spec: Spec, now: Timestamp) -> Self {
+    pub fn new(migration: String, key: String, spec: Spec, now: Timestamp) -> Self {
         Self {
             migration,
+            key,
             records_per_second: spec.records_per_second,
             spec,
             began: now,

@@ -84,7 +84,9 @@ pub(crate) fn context(ctx: &Ctx) -> Context {
     let control_namespace = ctx.namespace().to_owned();
     read(ctx, |progress| Context {
         migration: progress.migration.clone(),
+        key: progress.key.clone(),
         control_namespace,
+        source: progress.plan.as_ref().map(|plan| plan.source_name.clone()),
         spec: progress.spec.clone(),
     })
 }

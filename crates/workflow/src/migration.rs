@@ -7,7 +7,7 @@ use crossfade_plan::{
     operator,
     plan::Plan,
     problem::Problem,
-    progress::{AuditEntry, Condition, Outcome, Progress, StageTiming, Status},
+    progress::{self, AuditEntry, Condition, Outcome, Progress, StageTiming, Status},
     report::Report,
     spec::Spec,
     stage::Stage,
@@ -41,7 +41,8 @@ impl VisibilityMigration {
     #[init]
     fn new(ctx: &WorkflowContextView, raw: RawValue) -> Self {
         let now = control::timestamp(ctx.start_time());
-        let fresh = |spec: Spec| Progress::new(ctx.workflow_id().to_owned(), spec, now);
+        let key = progress::key_of(ctx.workflow_id(), ctx.first_execution_run_id());
+        let fresh = |spec: Spec| Progress::new(ctx.workflow_id().to_owned(), key.clone(), spec, now);
         match input::start_of(&raw) {
             Ok(input::Start::Fresh(spec)) => Self { progress: fresh(*spec), refused: Vec::new() },
             Ok(input::Start::Continued(progress)) => Self { progress: *progress, refused: Vec::new() },

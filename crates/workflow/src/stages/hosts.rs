@@ -21,8 +21,6 @@ const READ_MARGIN: Duration = Duration::from_secs(2);
 
 /// Brings one host's static config to a state; when it answers, its services run with it.
 pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
-    let source =
-        read(ctx, |progress| progress.plan.as_ref().map(|plan| plan.source_name.clone())).unwrap_or_default();
     change(ctx, |progress| {
         for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
             state.ordered = to;
@@ -34,7 +32,7 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
         HostConfig::Promoted => "the target as primary",
     };
     doing(ctx, format!("{}: restarting with {words}", host.name));
-    let order = ConfigureHost { context: context(ctx), host: host.clone(), source, to };
+    let order = ConfigureHost { context: context(ctx), host: host.clone(), to };
     let options = options::host_work(&host.name, host.restart_within.0, &format!("{}: {words}", host.name));
     let configured = ordered(ctx, HostWork::configure_host, order, options).await?;
     change(ctx, |progress| {

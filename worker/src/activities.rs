@@ -1,0 +1,152 @@
+//! The activities' bodies: a sign of life around the work, and its problems as the failure.
+
+use std::{sync::Arc, time::Duration};
+
+use crossfade_plan::{
+    order::{
+        ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords, DynamicConfigSet,
+        FinalCheck, FinallyChecked, Heartbeat, HostConfigured, HostFacts, InspectHost, PrepareTarget, ProveReads,
+        ProveWrites, ReadWait, ReadsProven, SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
+    },
+    problem::{Code, Problem},
+};
+use crossfade_workflow::activities as contract;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::work::{
+    beat::{Beat, beating, earlier},
+    comparing, copying, finishing, frontend, host_files,
+    hosts::{self, Turns},
+    problems::failure,
+    reads, stores, target, waiting, writes,
+};
+
+/// Bodies of the work that any worker can do.
+pub(crate) struct ClusterActivities;
+
+/// Bodies of the work on one or several hosts' files and services.
+#[derive(Clone, Default)]
+pub(crate) struct HostActivities {
+    turns: Arc<Turns>,
+}
+
+/// One piece of work with signs of life; its problem is the activity's failure.
+async fn one<T>(
+    ctx: &ActivityContext,
+    beat: &Beat,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, ActivityError> {
+    beating(ctx, beat, work).await.map_err(|problem| failure(vec![problem]))
+}
+
+/// As [`one`] for work that tells several problems at once.
+async fn several<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, Vec<Problem>>>,
+) -> Result<T, ActivityError> {
+    beating(ctx, &Beat::default(), work).await.map_err(failure)
+}
+
+/// The id of the cluster that runs the workflow.
+async fn control_cluster(ctx: &ActivityContext) -> Result<String, Problem> {
+    let client = ctx.client();
+    let mut service = client.connection().workflow_service();
+    let mut request = GetClusterInfoRequest {}.into_request();
+    request.set_timeout(Duration::from_secs(10));
+    let answer = service.get_cluster_info(request).await.map_err(|status| {
+        Problem::new(Code::ClusterUnreachable, format!("the cluster that runs the workflow: {}", status.message()))
+    })?;
+    Ok(answer.into_inner().cluster_id)
+}
+
+#[activities]
+impl ClusterActivities {
+    #[activity(definition = contract::TakeLockMarker)]
+    async fn take_lock(ctx: ActivityContext, context: Context) -> Result<(), ActivityError> {
+        let work = async { frontend::take_lock(&context, control_cluster(&ctx).await?).await };
+        one(&ctx, &Beat::default(), work).await
+    }
+
+    #[activity(definition = contract::ReleaseLockMarker)]
+    async fn release_lock(ctx: ActivityContext, context: Context) -> Result<(), ActivityError> {
+        let work = async { frontend::release_lock(&context, control_cluster(&ctx).await?).await };
+        one(&ctx, &Beat::default(), work).await
+    }
+
+    #[activity(definition = contract::InspectClusterMarker)]
+    async fn inspect_cluster(ctx: ActivityContext, context: Context) -> Result<ClusterFacts, ActivityError> {
+        one(&ctx, &Beat::default(), frontend::inspect(&context.spec)).await
+    }
+
+    #[activity(definition = contract::InspectStoresMarker)]
+    async fn inspect_stores(ctx: ActivityContext, order: PrepareTarget) -> Result<StoreFacts, ActivityError> {
+        several(&ctx, stores::inspect(&order.context, &order.server_version)).await
+    }
+
+    #[activity(definition = contract::PrepareTargetMarker)]
+    async fn prepare_target(ctx: ActivityContext, order: PrepareTarget) -> Result<TargetReady, ActivityError> {
+        several(&ctx, target::prepare(&order)).await
+    }
+
+    #[activity(definition = contract::ProveWritesMarker)]
+    async fn prove_writes(ctx: ActivityContext, order: ProveWrites) -> Result<WritesProven, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, writes::prove(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::CopyRecordsMarker)]
+    async fn copy_records(ctx: ActivityContext, order: CopyRecords) -> Result<Copied, ActivityError> {
+        let beat = Beat::resuming(earlier(&ctx));
+        one(&ctx, &beat, copying::run(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::ReadWaitMarker)]
+    async fn read_wait(ctx: ActivityContext, order: ReadWait) -> Result<WaitFacts, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, waiting::read(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::CompareRecordsMarker)]
+    async fn compare_records(ctx: ActivityContext, order: CompareRecords) -> Result<Compared, ActivityError> {
+        let beat = Beat::resuming(earlier(&ctx));
+        one(&ctx, &beat, comparing::run(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::ProveReadsMarker)]
+    async fn prove_reads(ctx: ActivityContext, order: ProveReads) -> Result<ReadsProven, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, reads::prove(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::FinalCheckMarker)]
+    async fn final_check(ctx: ActivityContext, order: FinalCheck) -> Result<FinallyChecked, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, finishing::check(&order, &beat)).await
+    }
+}
+
+#[activities]
+impl HostActivities {
+    #[activity(definition = contract::InspectHostMarker)]
+    async fn inspect_host(ctx: ActivityContext, order: InspectHost) -> Result<HostFacts, ActivityError> {
+        several(&ctx, async { host_files::inspect(&order) }).await
+    }
+
+    #[activity(definition = contract::ConfigureHostMarker)]
+    async fn configure_host(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        order: ConfigureHost,
+    ) -> Result<HostConfigured, ActivityError> {
+        let beat = Beat::resuming(Heartbeat::default());
+        one(&ctx, &beat, hosts::configure(&order, &self.turns, &beat)).await
+    }
+
+    #[activity(definition = contract::SetDynamicConfigMarker)]
+    async fn set_dynamic_config(ctx: ActivityContext, order: SetDynamicConfig) -> Result<DynamicConfigSet, ActivityError> {
+        one(&ctx, &Beat::default(), async { host_files::set_dynamic(&order) }).await
+    }
+}

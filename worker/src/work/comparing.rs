@@ -1,0 +1,90 @@
+//! Comparing every record of both stores, and repairing what differs, a bounded time at once.
+
+use std::time::Duration;
+
+use crossfade_plan::{
+    drift,
+    order::{CompareRecords, Compared},
+    problem::Problem,
+};
+use crossfade_visibility::{
+    compare::{self, Options, Progress},
+    copy::Step,
+    ports::Range,
+};
+use tokio::time::Instant;
+
+use super::{beat::Beat, cursor, problems::store as store_problem, stores};
+
+/// Keys of differing records that are named.
+const SAMPLES: usize = 3;
+
+/// Compares from the order's cursor, or from where an earlier attempt of it was.
+pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared, Problem> {
+    let until = Instant::now() + Duration::from_secs(order.budget_seconds);
+    let stores = stores::open(&order.context).await?;
+    let (source, target, write) = (stores.source.read(), stores.target.read(), stores.target.write());
+    let earlier = beat.now();
+    let from = Progress {
+        cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
+        settled: earlier.scanned,
+        ..Progress::default()
+    };
+    let mut watch = |progress: &Progress| {
+        let (drift, repaired) = found(progress);
+        beat.show(|heartbeat| {
+            heartbeat.cursor = progress.cursor.as_ref().map(cursor::write);
+            heartbeat.scanned = progress.settled;
+            heartbeat.drift = add(earlier.drift, drift);
+            heartbeat.repaired = earlier.repaired + repaired;
+            heartbeat.doing = "comparing".to_owned();
+        });
+        if beat.should_stop() || Instant::now() >= until { Step::Stop } else { Step::Continue }
+    };
+    let repair_with = order.repair.then_some(&*write);
+    let outcome =
+        compare::compare(&*source, &*target, repair_with, &Range::default(), from, Options::default(), &mut watch)
+            .await
+            .map_err(|error| store_problem(&error))?;
+    let (drift, repaired) = found(&outcome.progress);
+    Ok(Compared {
+        cursor: outcome.progress.cursor.as_ref().map(cursor::write),
+        done: outcome.finished,
+        compared: outcome.progress.settled,
+        drift: add(earlier.drift, drift),
+        repaired: earlier.repaired + repaired,
+        samples: samples(&outcome.progress),
+    })
+}
+
+fn found(progress: &Progress) -> (drift::Drift, u64) {
+    let drift = &progress.drift;
+    let counts = drift::Drift {
+        missing: drift.missing.count,
+        stale: drift.stale.count,
+        different: drift.different.count,
+        extra: drift.extra.count,
+    };
+    (counts, progress.repaired.written + progress.repaired.deleted)
+}
+
+fn add(a: drift::Drift, b: drift::Drift) -> drift::Drift {
+    drift::Drift {
+        missing: a.missing + b.missing,
+        stale: a.stale + b.stale,
+        different: a.different + b.different,
+        extra: a.extra + b.extra,
+    }
+}
+
+fn samples(progress: &Progress) -> Vec<String> {
+    let drift = &progress.drift;
+    [&drift.missing, &drift.stale, &drift.different, &drift.extra]
+        .into_iter()
+        .flat_map(|tally| tally.sample.iter().take(SAMPLES))
+        .map(|drifted| {
+            let columns = if drifted.columns.is_empty() { String::new() } else { format!(" ({})", drifted.columns.join(", ")) };
+            format!("{} {}{columns}", drifted.class.label(), drifted.key)
+        })
+        .collect()
+}

@@ -1,0 +1,61 @@
+//! Copying what the target lacks, a bounded time at once.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crossfade_plan::{
+    order::{Copied, CopyRecords, Heartbeat},
+    problem::Problem,
+};
+use crossfade_visibility::{
+    copy::{self, Options, Progress, Step},
+    pace::{Paced, Rate},
+    ports::{Range, Target},
+};
+use tokio::time::Instant;
+
+use super::{beat::Beat, cursor, problems::store as store_problem, stores};
+
+/// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
+const PAGE: usize = 500;
+
+/// Copies from the order's cursor, or from where an earlier attempt of it was.
+pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Problem> {
+    let began = Instant::now();
+    let until = began + Duration::from_secs(order.budget_seconds);
+    let stores = stores::open(&order.context).await?;
+    let (source, target) = (stores.source.read(), stores.target.read());
+    let rate = Rate::new(order.records_per_second.and_then(NonZeroU32::new));
+    let write = Paced::new(stores.target.write(), rate);
+    let earlier = beat.now();
+    let from = Progress {
+        cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
+        scanned: earlier.scanned,
+        written: earlier.written,
+        withdrawn: earlier.withdrawn,
+    };
+    let page = order.records_per_second.map_or(PAGE, |rate| PAGE.min(usize::try_from(rate).unwrap_or(PAGE)).max(1));
+    let mut watch = |progress: &Progress| {
+        beat.show(|heartbeat| show(heartbeat, progress));
+        if beat.should_stop() || Instant::now() >= until { Step::Stop } else { Step::Continue }
+    };
+    let target = Target { read: &*target, write: &write };
+    let outcome = copy::copy(&*source, target, &Range::default(), from, Options { page }, &mut watch)
+        .await
+        .map_err(|error| store_problem(&error))?;
+    Ok(Copied {
+        cursor: outcome.progress.cursor.as_ref().map(cursor::write),
+        done: outcome.finished,
+        scanned: outcome.progress.scanned,
+        written: outcome.progress.written,
+        withdrawn: outcome.progress.withdrawn,
+        millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn show(heartbeat: &mut Heartbeat, progress: &Progress) {
+    heartbeat.cursor = progress.cursor.as_ref().map(cursor::write);
+    heartbeat.scanned = progress.scanned;
+    heartbeat.written = progress.written;
+    heartbeat.withdrawn = progress.withdrawn;
+    heartbeat.doing = "copying".to_owned();
+}

@@ -1,0 +1,268 @@
+//! A host's files: what they say, what each step would change, and the steps themselves.
+
+use std::path::PathBuf;
+
+use crossfade_config::{
+    DynamicEdit, Edited, FileState, ReadsFromSecondary, Restored, SourceBecomes, StaticConfig, StaticEdit, WritingMode,
+    Written, edit_dynamic, edit_static, redact, unified_diff,
+};
+use crossfade_plan::{
+    order::{DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
+    plan::FilePlan,
+    problem::{Code, Problem},
+    settings::{self, DynamicConfig, HostConfig, Reads},
+    spec::{Host, Spec},
+    stage::Stage,
+};
+use serde_json::Value;
+
+use super::{
+    problems::{file_problem, refused},
+    secrets,
+};
+
+/// A host's static config, read and understood.
+pub(crate) struct StaticFile {
+    /// The file as it is on disk.
+    pub(crate) state: FileState,
+    /// What it says.
+    pub(crate) config: StaticConfig,
+}
+
+/// Reads a host's static config.
+pub(crate) fn read_static(host: &Host) -> Result<StaticFile, Problem> {
+    let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
+    let config = StaticConfig::parse(&host.config, &state.bytes).map_err(|refusal| refused(&refusal))?;
+    Ok(StaticFile { state, config })
+}
+
+/// The edit that brings a static config from the state before to `to`; `None` for the original, which is restored.
+pub(crate) fn static_edit(spec: &Spec, source: &str, to: HostConfig) -> Result<Option<StaticEdit>, Problem> {
+    Ok(match to {
+        HostConfig::Original => None,
+        HostConfig::Dual => Some(StaticEdit::AttachSecondary {
+            name: spec.target.name.clone(),
+            datastore: secrets::resolve_entry(&spec.target.datastore, "target.datastore")?,
+        }),
+        HostConfig::Promoted => Some(StaticEdit::Promote {
+            source: source.to_owned(),
+            target: spec.target.name.clone(),
+            source_becomes: if spec.keep_source_datastore { SourceBecomes::Defined } else { SourceBecomes::Removed },
+        }),
+    })
+}
+
+fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
+    match to {
+        DynamicConfig::Original => None,
+        DynamicConfig::Removed => Some(DynamicEdit::Remove),
+        DynamicConfig::Set { writing_mode, reads } => Some(DynamicEdit::Set {
+            writing_mode: match writing_mode {
+                settings::WritingMode::Off => WritingMode::Off,
+                settings::WritingMode::Dual => WritingMode::Dual,
+            },
+            reads: match reads {
+                Reads::Source => ReadsFromSecondary::default(),
+                Reads::Target => ReadsFromSecondary { everywhere: true, ..ReadsFromSecondary::default() },
+                Reads::Some(namespaces) => ReadsFromSecondary {
+                    everywhere: false,
+                    namespaces: namespaces.iter().map(|name| (name.clone(), true)).collect(),
+                },
+            },
+        }),
+    }
+}
+
+/// Where a host's server reads its dynamic config, and how often.
+struct DynamicFile {
+    path: PathBuf,
+    poll_seconds: u64,
+}
+
+fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<DynamicFile, Problem> {
+    let client = config.dynamic_config_client().map_err(|refusal| refused(&refusal))?;
+    let place = format!("{}:{}", host.config, client.line);
+    let named = spec.dynamic_config_of(host).map(PathBuf::from);
+    let path = match named {
+        Some(named) if client.filepath.is_absolute() && !same_file(&named, &client.filepath) => {
+            return Err(Problem::new(
+                Code::ConfigRefused,
+                format!(
+                    "the server reads its dynamic config from `{}`, the spec names `{}`",
+                    client.filepath.display(),
+                    named.display()
+                ),
+            )
+            .at(place)
+            .remedy("leave `dynamic_config` out of the spec, or name the file that the server reads"));
+        }
+        Some(named) => named,
+        None if client.filepath.is_absolute() => client.filepath,
+        None => {
+            return Err(Problem::new(
+                Code::ConfigRefused,
+                format!("`{}` is relative to the folder that the server was started in", client.filepath.display()),
+            )
+            .at(place)
+            .remedy("name the file by its absolute path in `cluster.dynamic_config`"));
+        }
+    };
+    Ok(DynamicFile { path, poll_seconds: client.poll_interval.as_secs() })
+}
+
+fn same_file(a: &PathBuf, b: &PathBuf) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Looks at a host's files and works every edit out, changing nothing.
+pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
+    let (spec, host) = (&order.context.spec, &order.host);
+    let one = |problem: Problem| vec![problem];
+    let file = read_static(host).map_err(one)?;
+    let dynamic = dynamic_file(spec, host, &file.config).map_err(one)?;
+    let mut problems = Vec::new();
+    for path in [PathBuf::from(&host.config), dynamic.path.clone()] {
+        if let Err(error) = crossfade_config::check_writable(&path) {
+            problems.push(file_problem(&error));
+        }
+    }
+    let source = visibility_store(host, &file.config).map_err(|problem| problems.push(problem)).ok();
+    let files = source
+        .as_ref()
+        .map(|source| planned_edits(spec, host, &file.state, &source.name, &dynamic))
+        .transpose()
+        .map_err(|problem| problems.push(problem));
+    match (source, files) {
+        (Some(source), Ok(Some(files))) if problems.is_empty() => Ok(HostFacts {
+            name: host.name.clone(),
+            source: source.name,
+            source_kind: source.kind,
+            source_plugin: source.plugin,
+            source_fingerprint: source.fingerprint,
+            dynamic_config: dynamic.path.display().to_string(),
+            poll_seconds: dynamic.poll_seconds,
+            files,
+            warnings: Vec::new(),
+        }),
+        _ => Err(problems),
+    }
+}
+
+struct SourceStore {
+    name: String,
+    kind: String,
+    plugin: Option<String>,
+    fingerprint: String,
+}
+
+fn visibility_store(host: &Host, config: &StaticConfig) -> Result<SourceStore, Problem> {
+    let store = config.visibility_store().ok_or_else(|| {
+        Problem::new(Code::ConfigRefused, "there is no `persistence.visibilityStore`")
+            .at(&host.config)
+            .remedy("name the file that has the `persistence` section")
+    })?;
+    if let Some(secondary) = config.secondary_visibility_store() {
+        return Err(Problem::new(
+            Code::ConfigRefused,
+            format!("`{}` is a secondaryVisibilityStore already", secondary.value),
+        )
+        .at(format!("{}:{}", host.config, secondary.line))
+        .remedy("remove it, restart the host, and start again"));
+    }
+    let entry = config.datastore(&store.value).ok_or_else(|| {
+        Problem::new(Code::ConfigRefused, format!("visibilityStore `{}` is not among the datastores", store.value))
+            .at(format!("{}:{}", host.config, store.line))
+    })?;
+    let kind = entry.value.as_object().and_then(|fields| fields.keys().next()).cloned().unwrap_or_default();
+    Ok(SourceStore {
+        plugin: entry.value.pointer("/sql/pluginName").and_then(Value::as_str).map(ToOwned::to_owned),
+        fingerprint: crossfade_config::sha256(redact(&entry.value).to_string().as_bytes()),
+        name: store.value.clone(),
+        kind,
+    })
+}
+
+/// Every edit in order, each diff against the file as the edit before leaves it.
+fn planned_edits(
+    spec: &Spec,
+    host: &Host,
+    original: &FileState,
+    source: &str,
+    dynamic: &DynamicFile,
+) -> Result<Vec<FilePlan>, Problem> {
+    let mut plans = Vec::new();
+    let mut add = |stage: Stage, path: &str, before: &[u8], edited: &Edited| {
+        let before = String::from_utf8_lossy(before);
+        plans.push(FilePlan { stage, path: path.to_owned(), diff: unified_diff(path, &before, edited.text()) });
+    };
+    let dynamic_path = dynamic.path.display().to_string();
+    let mut dynamic_bytes = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?.bytes;
+    let mut static_bytes = original.bytes.clone();
+    for step in steps(spec) {
+        match step {
+            Step::Static(stage, to) => {
+                let Some(edit) = static_edit(spec, source, to)? else { continue };
+                let edited = edit_static(&host.config, &static_bytes, &edit).map_err(|refusal| refused(&refusal))?;
+                add(stage, &host.config, &static_bytes, &edited);
+                static_bytes = edited.into_bytes();
+            }
+            Step::Dynamic(stage, to) => {
+                let Some(edit) = dynamic_edit(&to) else { continue };
+                let edited = edit_dynamic(&dynamic.path, &dynamic_bytes, &edit).map_err(|refusal| refused(&refusal))?;
+                add(stage, &dynamic_path, &dynamic_bytes, &edited);
+                dynamic_bytes = edited.into_bytes();
+            }
+        }
+    }
+    plans.retain(|plan| !plan.diff.is_empty());
+    Ok(plans)
+}
+
+enum Step {
+    Static(Stage, HostConfig),
+    Dynamic(Stage, DynamicConfig),
+}
+
+fn steps(spec: &Spec) -> Vec<Step> {
+    let set = |writing_mode, reads| DynamicConfig::Set { writing_mode, reads };
+    let mut steps = vec![
+        Step::Dynamic(Stage::DualWrite, set(settings::WritingMode::Off, Reads::Source)),
+        Step::Static(Stage::DualWrite, HostConfig::Dual),
+        Step::Dynamic(Stage::DualWrite, set(settings::WritingMode::Dual, Reads::Source)),
+    ];
+    if !spec.cutover.namespaces_first.is_empty() {
+        let first = Reads::Some(spec.cutover.namespaces_first.iter().cloned().collect());
+        steps.push(Step::Dynamic(Stage::Cutover, set(settings::WritingMode::Dual, first)));
+    }
+    steps.extend([
+        Step::Dynamic(Stage::Cutover, set(settings::WritingMode::Dual, Reads::Target)),
+        Step::Static(Stage::Promote, HostConfig::Promoted),
+        Step::Dynamic(Stage::Promote, DynamicConfig::Removed),
+    ]);
+    steps
+}
+
+/// Brings a host's dynamic config file to a state.
+pub(crate) fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, Problem> {
+    let (spec, host, key) = (&order.context.spec, &order.host, &order.context.key);
+    let dynamic = dynamic_file(spec, host, &read_static(host)?.config)?;
+    let edited = match dynamic_edit(&order.to) {
+        None => {
+            let restored = crossfade_config::restore(&dynamic.path, key).map_err(|error| file_problem(&error))?;
+            restored == Restored::Restored
+        }
+        Some(edit) => {
+            let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
+            let edited = edit_dynamic(&dynamic.path, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
+            let written =
+                crossfade_config::write_if_unchanged(&dynamic.path, &state.sha256, &edited.into_bytes(), key)
+                    .map_err(|error| file_problem(&error))?;
+            written == Written::Written
+        }
+    };
+    Ok(DynamicConfigSet {
+        path: dynamic.path.display().to_string(),
+        edited,
+        poll_seconds: dynamic.poll_seconds,
+    })
+}

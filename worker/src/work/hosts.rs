@@ -1,0 +1,219 @@
+//! A host's static config brought to a state: file, restart, and the proof that it runs.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossfade_cluster::{
+    ConnectSettings,
+    health::{Service, ServiceHealth},
+    restart::{Restart, RestartOnce, Restarted, forget, restart_once},
+};
+use crossfade_config::{Restored, StaticConfig, Written, edit_static};
+use crossfade_plan::{
+    order::{ConfigureHost, HostConfigured},
+    problem::{Code, Problem},
+    settings::HostConfig,
+    spec::{self, Host},
+};
+use tokio::sync::Mutex;
+
+use super::{
+    beat::Beat,
+    frontend,
+    host_files::{read_static, static_edit},
+    problems::{file_problem, refused, restart as restart_problem},
+};
+
+/// One turn at a time for each host: a second attempt at the same order waits for the first and finds its work done.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, host: &str) -> Arc<Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        turns.entry(host.to_owned()).or_default().clone()
+    }
+}
+
+/// Brings a host to its config: edits the file, restarts, proves it healthy. A host that does not come up gets
+/// the file back that it had, is restarted with it, and the problem is told.
+pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat) -> Result<HostConfigured, Problem> {
+    let turn = turns.of(&order.host.name);
+    let _turn = turn.lock().await;
+    let before = read_static(&order.host)?;
+    let edited = write(order)?;
+    let began = Instant::now();
+    match restart_and_prove(order, order.to, beat).await {
+        Ok(restarted) => Ok(HostConfigured {
+            edited,
+            restarted,
+            restart_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }),
+        Err(problem) if order.to == HostConfig::Original => Err(problem),
+        Err(problem) => Err(put_back(order, &before.state.bytes, problem, beat).await),
+    }
+}
+
+/// Writes the file's new state; whether it changed.
+fn write(order: &ConfigureHost) -> Result<bool, Problem> {
+    let (host, key) = (&order.host, &order.context.key);
+    let source = order.context.source.as_deref().unwrap_or_default();
+    let Some(edit) = static_edit(&order.context.spec, source, order.to)? else {
+        let restored = crossfade_config::restore(&host.config, key).map_err(|error| file_problem(&error))?;
+        return Ok(restored == Restored::Restored);
+    };
+    let state = read_static(host)?.state;
+    let edited = edit_static(&host.config, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
+    let written = crossfade_config::write_if_unchanged(&host.config, &state.sha256, &edited.into_bytes(), key)
+        .map_err(|error| file_problem(&error))?;
+    Ok(written == Written::Written)
+}
+
+async fn restart_and_prove(order: &ConfigureHost, to: HostConfig, beat: &Beat) -> Result<bool, Problem> {
+    let host = &order.host;
+    beat.doing(format!("restarting {}", host.name));
+    let restarted = restart_once(restart_order(order, to)?).await.map_err(|error| restart_problem(&error, &host.name))?;
+    beat.doing(format!("waiting until {} is healthy", host.name));
+    prove_healthy(order, to).await?;
+    Ok(matches!(restarted, Restarted::Now { .. }))
+}
+
+fn restart_order(order: &ConfigureHost, to: HostConfig) -> Result<RestartOnce, Problem> {
+    let host = &order.host;
+    let config = read_static(host)?.config;
+    Ok(RestartOnce {
+        restart: match &host.restart {
+            spec::Restart::Command(argv) => Restart::Command(argv.clone()),
+            spec::Restart::Systemd(unit) => Restart::Systemd(unit.clone()),
+        },
+        marker_dir: marker_dir(order),
+        key: marker_key(host, to),
+        within: host.restart_within.0,
+        listener: addresses(host, &config).into_values().next(),
+    })
+}
+
+/// Beside the kept copies, so that it is on the host's own disk and goes with them.
+fn marker_dir(order: &ConfigureHost) -> PathBuf {
+    let path = Path::new(&order.host.config);
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real.parent().unwrap_or(Path::new("/")).join(".crossfade").join(&order.context.key)
+}
+
+fn marker_key(host: &Host, to: HostConfig) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = host.name.chars().map(|c| if fits(c) { c } else { '-' }).take(80).collect();
+    let state = match to {
+        HostConfig::Original => "original",
+        HostConfig::Dual => "dual",
+        HostConfig::Promoted => "promoted",
+    };
+    format!("restart-{name}-{state}")
+}
+
+/// Where a host's services listen on this machine, by the static config.
+fn addresses(host: &Host, config: &StaticConfig) -> BTreeMap<Service, SocketAddr> {
+    config
+        .services()
+        .iter()
+        .filter_map(|service| {
+            let known = match service.name.as_str() {
+                "frontend" => (Service::Frontend, spec::Service::Frontend),
+                "history" => (Service::History, spec::Service::History),
+                "matching" => (Service::Matching, spec::Service::Matching),
+                _ => return None,
+            };
+            let runs_here = host.services.contains(&known.1);
+            let ip = service
+                .bind_on_ip
+                .as_deref()
+                .and_then(|ip| ip.parse().ok())
+                .filter(|ip: &IpAddr| !ip.is_unspecified())
+                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            service.grpc_port.filter(|_| runs_here).map(|port| (known.0, SocketAddr::new(ip, port)))
+        })
+        .collect()
+}
+
+/// Every service of the host serves, the cluster serves, and the cluster says that it has the stores of the new config.
+async fn prove_healthy(order: &ConfigureHost, to: HostConfig) -> Result<(), Problem> {
+    let (spec, host) = (&order.context.spec, &order.host);
+    let until = Instant::now() + host.restart_within.0;
+    let left = || until.saturating_duration_since(Instant::now());
+    let down = |message: String| Problem::new(Code::HostDown, message).at(format!("host {}", host.name));
+    let config = read_static(host)?.config;
+    for (service, address) in addresses(host, &config) {
+        // Between services the server speaks its internode TLS, which is not the spec's; the frontend is asked below.
+        if service == Service::Frontend || spec.cluster.tls.is_some() {
+            continue;
+        }
+        let health = ServiceHealth::new(service, &ConnectSettings::plaintext(address.to_string()))
+            .map_err(|error| down(error.to_string()))?;
+        health.await_serving(left()).await.map_err(|error| down(error.to_string()))?;
+    }
+    let frontend = frontend::await_open(spec, left()).await.map_err(|problem| down(problem.message))?;
+    loop {
+        let cluster = frontend.cluster().await.map_err(|error| down(error.to_string()))?;
+        let wrong = match (to, &cluster.visibility.secondary) {
+            (HostConfig::Dual, None) => Some("no secondary Visibility store"),
+            (HostConfig::Original | HostConfig::Promoted, Some(_)) => Some("still a secondary Visibility store"),
+            _ => None,
+        };
+        // With several hosts another one's frontend may have answered, which has its turn later or had it before.
+        let Some(wrong) = wrong.filter(|_| spec.cluster.hosts.len() == 1) else { return Ok(()) };
+        if left().is_zero() {
+            let stores = format!("{}, {}", cluster.visibility.primary, cluster.visibility.secondary.unwrap_or_default());
+            return Err(down(format!("the cluster reports {wrong} after the restart ({})", stores.trim_end_matches(", "))));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// The host did not come up: its former file, a restart, and both problems told if that fails too.
+async fn put_back(order: &ConfigureHost, former: &[u8], problem: Problem, beat: &Beat) -> Problem {
+    let host = &order.host;
+    beat.doing(format!("{} did not come up: putting its former config back", host.name));
+    let back = async {
+        let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
+        crossfade_config::write_if_unchanged(&host.config, &state.sha256, former, &order.context.key)
+            .map_err(|error| file_problem(&error))?;
+        // The former state's restart is a new one: whatever markers there are tell of earlier ones.
+        forget_markers(order);
+        let again = if order.to == HostConfig::Promoted { HostConfig::Dual } else { HostConfig::Original };
+        restart_and_prove(order, again, beat).await?;
+        forget_markers(order);
+        Ok::<(), Problem>(())
+    };
+    match back.await {
+        Ok(()) => Problem {
+            message: format!("{} The former config is back and the host is healthy with it", with_stop(&problem.message)),
+            ..problem
+        },
+        Err(second) => Problem {
+            message: format!(
+                "{} Putting the former config back failed as well: {}",
+                with_stop(&problem.message),
+                second.message
+            ),
+            ..problem
+        },
+    }
+}
+
+/// A later attempt at this order is a new restart.
+fn forget_markers(order: &ConfigureHost) {
+    for state in [HostConfig::Original, HostConfig::Dual, HostConfig::Promoted] {
+        if let Err(error) = forget(&marker_dir(order), &marker_key(&order.host, state)) {
+            tracing::warn!(%error, "a restart marker stays; the next restart may be taken for done");
+        }
+    }
+}
+
+fn with_stop(message: &str) -> String {
+    format!("{}.", message.trim_end_matches('.'))
+}

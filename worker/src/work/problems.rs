@@ -1,0 +1,103 @@
+//! One table: what each library's error means to the operator, and whether it is tried again.
+
+use anyhow::anyhow;
+use crossfade_config::{FileError, Refusal};
+use crossfade_cluster::{CallError, ConnectError, canary::CanaryError, restart::RestartError, schema::SchemaError};
+use crossfade_plan::problem::{Code, Problem, listing};
+use crossfade_stores::OpenError;
+use crossfade_visibility::ports;
+use temporalio_common::error::ApplicationFailure;
+use temporalio_sdk::activities::ActivityError;
+
+/// An activity fails with its problems as details; it is tried again only when that can help with all of them.
+pub(crate) fn failure(problems: Vec<Problem>) -> ActivityError {
+    let code = problems.iter().map(|problem| problem.code).find(|code| !code.retryable());
+    let type_name = code.or(problems.first().map(|problem| problem.code)).unwrap_or(Code::Unexpected);
+    let failure = ApplicationFailure::builder(anyhow!(listing(&problems)))
+        .type_name(type_name.name().to_owned())
+        .non_retryable(code.is_some())
+        .details(problems)
+        .build();
+    ActivityError::Application(Box::new(failure))
+}
+
+/// The frontend could not be connected to.
+pub(crate) fn connect(error: &ConnectError) -> Problem {
+    Problem::new(Code::ClusterUnreachable, error.to_string()).at("cluster.frontend")
+}
+
+/// The frontend answered with an error.
+pub(crate) fn call(error: &CallError) -> Problem {
+    let code = if error.is_transient() { Code::ClusterUnreachable } else { Code::Unexpected };
+    Problem::new(code, error.to_string()).at("cluster.frontend")
+}
+
+/// A canary could not be placed or removed.
+pub(crate) fn canary(error: &CanaryError) -> Problem {
+    let code = if error.is_transient() { Code::ClusterUnreachable } else { Code::CanaryLost };
+    Problem::new(code, error.to_string()).at("cluster.canary_namespace")
+}
+
+/// A service could not be restarted; never tried again by itself, since a restart is felt by clients.
+pub(crate) fn restart(error: &RestartError, host: &str) -> Problem {
+    Problem::new(Code::RestartFailed, error.to_string()).at(format!("host {host}"))
+}
+
+/// Temporal's schema tool failed.
+pub(crate) fn schema(error: &SchemaError) -> Problem {
+    let code = match error {
+        SchemaError::Datastore { .. } => Code::StoreUnsupported,
+        _ => Code::TargetSchema,
+    };
+    Problem::new(code, error.to_string()).at("target")
+}
+
+/// A store answered with an error.
+pub(crate) fn store(error: &ports::Error) -> Problem {
+    let code = match error {
+        ports::Error::Unreachable { .. } => Code::StoreUnreachable,
+        ports::Error::Busy { .. } | ports::Error::Failed { .. } => Code::StoreFailed,
+        ports::Error::Denied { .. } => Code::StorePermission,
+        ports::Error::Schema { .. } => Code::TargetSchema,
+        _ => Code::StoreUnsupported,
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// A configuration file cannot be edited safely.
+pub(crate) fn refused(refusal: &Refusal) -> Problem {
+    let place = match refusal.line {
+        Some(line) => format!("{}:{line}", refusal.file.display()),
+        None => refusal.file.display().to_string(),
+    };
+    let problem = Problem::new(Code::ConfigRefused, refusal.reason.to_string()).at(place);
+    match &refusal.by_hand {
+        Some(lines) => problem.remedy(format!("correct the file, or make the change by hand:\n{}", lines.trim_end())),
+        None => problem,
+    }
+}
+
+/// A configuration file cannot be read, replaced or restored; the message names the file.
+pub(crate) fn file_problem(error: &FileError) -> Problem {
+    let code = match error {
+        FileError::ReadOnly { .. } | FileError::Owner { .. } | FileError::Mounted { .. } | FileError::HardLinked { .. } => {
+            Code::ConfigUnwritable
+        }
+        FileError::Changed { .. } | FileError::Conflict { .. } | FileError::KeptDamaged { .. } => Code::ConfigChanged,
+        _ => Code::ConfigUnreadable,
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// A datastore could not be opened.
+pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
+    let code = match error {
+        OpenError::Unreachable { .. } | OpenError::Busy { .. } => Code::StoreUnreachable,
+        OpenError::Rejected { .. } => Code::StoreLogin,
+        OpenError::NoSchema { .. } | OpenError::SchemaTooOld { .. } | OpenError::UnknownDatabase { .. } => Code::TargetSchema,
+        OpenError::Denied { .. } => Code::StorePermission,
+        OpenError::Failed { .. } => Code::StoreFailed,
+        _ => Code::StoreUnsupported,
+    };
+    Problem::new(code, error.to_string()).at(place)
+}

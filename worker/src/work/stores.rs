@@ -1,0 +1,181 @@
+//! The two stores: found, opened, and looked at before anything depends on them.
+
+use crossfade_config::StaticConfig;
+use crossfade_plan::{
+    order::{Context, NamespaceRecords, StoreFact, StoreFacts},
+    problem::{Code, Problem},
+    spec::{Host, Spec},
+};
+use crossfade_stores::{Facts, SchemaState, Store, expected_schema};
+use serde_json::Value;
+
+use super::{
+    host_files::read_static,
+    problems::{file_problem, open as open_problem, store as store_problem},
+    secrets,
+};
+
+/// Both stores, open.
+pub(crate) struct Pair {
+    /// The store being left.
+    pub(crate) source: Store,
+    /// The store moved to.
+    pub(crate) target: Store,
+}
+
+/// Opens both stores.
+pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
+    let source = crossfade_stores::open(&source_entry(context)?).await.map_err(|error| open_problem(&error, "source"))?;
+    let target = crossfade_stores::open(&target_entry(&context.spec)?)
+        .await
+        .map_err(|error| open_problem(&error, "target.datastore"))?;
+    Ok(Pair { source, target })
+}
+
+/// The target's entry with its secrets.
+pub(crate) fn target_entry(spec: &Spec) -> Result<Value, Problem> {
+    secrets::resolve_entry(&spec.target.datastore, "target.datastore")
+}
+
+/// The source's entry: the spec's, or as it stands in the first host config that can be read here.
+pub(crate) fn source_entry(context: &Context) -> Result<Value, Problem> {
+    if let Some(source) = &context.spec.source {
+        return secrets::resolve_entry(&source.datastore, "source.datastore");
+    }
+    let mut unread = Vec::new();
+    for host in &context.spec.cluster.hosts {
+        match entry_in(host, context) {
+            Ok(entry) => return Ok(entry),
+            Err(problem) => unread.push(problem.to_string()),
+        }
+    }
+    Err(Problem::new(
+        Code::ConfigUnreadable,
+        format!("this worker finds the source's address in no host's config: {}", unread.join("; ")),
+    )
+    .at("cluster.hosts")
+    .remedy("run this worker where a host's config can be read, or give `source.datastore` in the spec"))
+}
+
+/// The source's entry in a host's config. Where promote has removed it, it is still in the kept copy.
+fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
+    let config = read_static(host)?.config;
+    let name = match &context.source {
+        Some(name) => name.clone(),
+        None => config.visibility_store().map(|store| store.value.clone()).unwrap_or_default(),
+    };
+    if let Some(entry) = config.datastore(&name) {
+        return Ok(entry.value.clone());
+    }
+    let kept = crossfade_config::kept_copy(&host.config, &context.key).map_err(|error| file_problem(&error))?;
+    kept.and_then(|kept| StaticConfig::parse(&host.config, &kept).ok())
+        .and_then(|config| config.datastore(&name).map(|entry| entry.value.clone()))
+        .ok_or_else(|| Problem::new(Code::ConfigUnreadable, format!("no datastore `{name}`")).at(&host.config))
+}
+
+/// Looks at both stores for preflight. The target may still be without a schema when it is to be set up.
+pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<StoreFacts, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let source = facts(source_entry(context), "source").await.map_err(|problem| problems.push(problem));
+    let entry = target_entry(&context.spec);
+    let target = match facts(entry.clone(), "target.datastore").await {
+        Ok(facts) => Ok(Some(facts)),
+        // A database or file that is yet to be made by the schema tool.
+        Err(problem) if problem.code == Code::TargetSchema && context.spec.target.setup_schema => Ok(None),
+        Err(problem) => Err(problems.push(problem)),
+    };
+    let (Ok(source), Ok(target)) = (source, target) else { return Err(problems) };
+    problems.extend(source_problems(&source));
+    if let Some(target) = &target {
+        problems.extend(target_problems(&source, target, &context.spec, server_version));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let opened = crossfade_stores::open(&source_entry(context).map_err(|problem| vec![problem])?)
+        .await
+        .map_err(|error| vec![open_problem(&error, "source")])?;
+    let counts = opened.read().count(None).await.map_err(|error| vec![store_problem(&error)])?;
+    let namespaces: Vec<NamespaceRecords> = counts
+        .into_iter()
+        .map(|(namespace_id, count)| NamespaceRecords { namespace_id, open: count.open, closed: count.closed })
+        .collect();
+    let records = namespaces.iter().map(|namespace| namespace.open + namespace.closed).sum();
+    let mut warnings = source.warnings.clone();
+    warnings.extend(target.iter().flat_map(|target| target.warnings.clone()));
+    warnings.extend(target.as_ref().and_then(|target| short_of_space(&source, target)));
+    Ok(StoreFacts {
+        source: fact(&source, records),
+        target: match &target {
+            Some(target) => fact(target, target.records_estimate.unwrap_or_default()),
+            None => StoreFact {
+                description: "to be created".to_owned(),
+                plugin: crossfade_stores::plugin_name(&entry.unwrap_or_default()).unwrap_or_default(),
+                schema_version: None,
+                records: 0,
+            },
+        },
+        namespaces,
+        warnings,
+    })
+}
+
+async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Problem> {
+    crossfade_stores::inspect(&entry?).await.map_err(|error| open_problem(&error, place))
+}
+
+fn fact(facts: &Facts, records: u64) -> StoreFact {
+    let schema_version = match &facts.schema {
+        SchemaState::Absent => None,
+        SchemaState::Present { recorded, .. } => {
+            Some(recorded.map_or_else(|| "unrecorded".to_owned(), |version| version.to_string()))
+        }
+    };
+    StoreFact { description: facts.store.clone(), plugin: facts.engine.clone(), schema_version, records }
+}
+
+fn source_problems(source: &Facts) -> Vec<Problem> {
+    match source.schema {
+        SchemaState::Absent => vec![
+            Problem::new(Code::StoreUnsupported, format!("{} has no visibility schema", source.store))
+                .at("source")
+                .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
+        ],
+        SchemaState::Present { .. } => Vec::new(),
+    }
+}
+
+fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: &str) -> Vec<Problem> {
+    let at_target = |problem: Problem| problem.at("target.datastore");
+    let mut problems = Vec::new();
+    if source.identity.is_some() && source.identity == target.identity {
+        problems.push(at_target(Problem::new(Code::SameStore, format!("the target is the source itself: {}", target.store))));
+    }
+    if !spec.target.setup_schema {
+        problems.extend(schema_problems(target, server_version));
+    }
+    if let Some(Err(reason)) = &target.writable {
+        problems.push(at_target(Problem::new(Code::StorePermission, format!("{} cannot be written: {reason}", target.store))));
+    }
+    problems
+}
+
+/// What is wrong with the target's schema for this server, which itself never checks its secondary's.
+pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Problem> {
+    let Some(expected) = expected_schema(server_version) else {
+        let message = format!("the visibility schema that server {server_version} needs is not known to this release");
+        return vec![Problem::new(Code::TargetSchema, message).at("cluster.frontend").remedy("use a newer Crossfade")];
+    };
+    target
+        .schema_faults(expected)
+        .into_iter()
+        .map(|fault| Problem::new(Code::TargetSchema, format!("{}: {fault}", target.store)).at("target.datastore"))
+        .collect()
+}
+
+fn short_of_space(source: &Facts, target: &Facts) -> Option<String> {
+    let (needed, free) = (source.bytes?, target.free_bytes?);
+    (free < needed).then(|| {
+        format!("the source takes {} MiB and only {} MiB are free where the target lies", needed >> 20, free >> 20)
+    })
+}

@@ -1,0 +1,126 @@
+//! Where the server writes, proven by canaries on every history shard.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crossfade_cluster::{
+    ExecutionKey, Frontend,
+    canary::{self, Flock},
+};
+use crossfade_plan::{
+    order::{Context, ProveWrites, WritesProven},
+    problem::{Code, Problem},
+};
+use crossfade_visibility::{ports::Read, record::Key};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    beat::Beat,
+    frontend,
+    problems::{call, canary as canary_problem, store as store_problem},
+    stores,
+};
+
+/// How long a restarted cluster is given to serve before canaries are started.
+const SERVING_WITHIN: Duration = Duration::from_secs(120);
+/// How long one flock is given to be seen. A record takes well under a second; a busy queue takes longer.
+const SEEN_WITHIN: Duration = Duration::from_secs(20);
+/// Flocks before it counts as lost: a host may have read its dynamic config later than expected.
+const FLOCKS: u32 = 4;
+/// When the server closes canaries that were never removed.
+const LIFETIME: Duration = Duration::from_secs(900);
+/// Canaries started or removed at the same time: gentle on a busy frontend, and 4,096 shards take a minute.
+const AT_ONCE: usize = 16;
+
+/// Starts canaries until a whole flock is seen where it should be.
+pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProven, Problem> {
+    let spec = &order.context.spec;
+    let frontend = frontend::await_open(spec, SERVING_WITHIN).await?;
+    let stores = stores::open(&order.context).await?;
+    let (source, target) = (stores.source.read(), stores.target.read());
+    let wanted: Vec<&dyn Read> =
+        [(order.source, &source), (order.target, &target)].into_iter().filter(|(wanted, _)| *wanted).map(|(_, store)| &**store).collect();
+    if order.source && order.target {
+        search_attributes_agree(&order.context, &frontend).await?;
+    }
+    let name = &spec.cluster.canary_namespace;
+    let namespace = frontend.namespace(name).await.map_err(|error| call(&error))?.ok_or_else(|| {
+        Problem::new(Code::CanaryLost, format!("Namespace `{name}` for canaries does not exist")).at("cluster.canary_namespace")
+    })?;
+    let mut lost = String::new();
+    for number in 1..=FLOCKS {
+        beat.doing(format!("canaries on {} shards, flock {number}", order.shards));
+        let flock = Flock {
+            namespace: name.clone(),
+            namespace_id: namespace.id.clone(),
+            seed: format!("crossfade-canary-{}-{}-{number}", order.context.key, order.proof),
+            shards: order.shards,
+            memo: BTreeMap::from([("crossfade".to_owned(), Value::from("canary"))]),
+            search_attributes: BTreeMap::new(),
+            lifetime: LIFETIME,
+            at_once: AT_ONCE,
+        };
+        let keys = canary::start(&frontend, &flock).await.map_err(|error| canary_problem(&error))?;
+        let seen = await_seen(&keys, &wanted).await?;
+        let at = Timestamp::now();
+        canary::remove(&frontend, name, &keys, AT_ONCE).await.map_err(|error| canary_problem(&error))?;
+        match seen {
+            Ok(()) => {
+                return Ok(WritesProven { canaries: u32::try_from(keys.len()).unwrap_or(u32::MAX), at });
+            }
+            Err(missing) => lost = missing,
+        }
+    }
+    Err(Problem::new(Code::CanaryLost, format!("after {FLOCKS} flocks: {lost}")).at("cluster.frontend"))
+}
+
+/// Waits until every store has every canary; inside, what a store still lacks.
+async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Result<(), String>, Problem> {
+    let keys: Vec<Key> = keys.iter().map(|key| Key::new(&key.namespace_id, &key.run_id)).collect();
+    let until = Instant::now() + SEEN_WITHIN;
+    loop {
+        let mut lacking = Vec::new();
+        for store in stores {
+            let seen = store.versions(&keys).await.map_err(|error| store_problem(&error))?.len();
+            if seen < keys.len() {
+                lacking.push(format!("{} has {seen} of {} canaries", store.describe(), keys.len()));
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(Ok(()));
+        }
+        if Instant::now() >= until {
+            return Ok(Err(lacking.join("; ")));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Each store decodes custom search attributes with the type map of its own index (the database's name). One that
+/// the target's map lacks is dropped in silence from 1.29.4 on, and fails every task before
+/// (common/searchattribute/encode.go), so the maps must agree before a record is written to both.
+async fn search_attributes_agree(context: &Context, frontend: &Frontend) -> Result<(), Problem> {
+    let index = |entry: &Value| entry.pointer("/sql/databaseName").and_then(Value::as_str).map(ToOwned::to_owned);
+    let (Some(source), Some(target)) =
+        (index(&stores::source_entry(context)?), index(&stores::target_entry(&context.spec)?))
+    else {
+        return Ok(());
+    };
+    let namespace = &context.spec.cluster.canary_namespace;
+    let of_source = frontend.index_attributes(&source, namespace).await.map_err(|error| call(&error))?.custom;
+    let of_target = frontend.index_attributes(&target, namespace).await.map_err(|error| call(&error))?.custom;
+    let lacking: Vec<&str> = of_source
+        .iter()
+        .filter(|(name, kind)| of_target.get(*name) != Some(*kind))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::SearchAttributes,
+        format!("the server has not registered {} for the target's index `{target}`", lacking.join(", ")),
+    )
+    .at("target.datastore"))
+}
