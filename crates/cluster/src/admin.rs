@@ -33,12 +33,11 @@ pub struct Members {
 /// How one index (a store) decodes search attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IndexAttributes {
-    /// Custom attributes: number in `temporal.api.enums.v1.IndexedValueType` by name.
+    /// Custom attributes: number in `temporal.api.enums.v1.IndexedValueType` by name. On a cluster with SQL stores only:
+    /// those of the Namespace whose column is registered for this index, by the Namespace's names (aliases).
     pub custom: BTreeMap<String, i32>,
     /// System attributes, likewise.
     pub system: BTreeMap<String, i32>,
-    /// What the store itself says: its type by field; empty for SQL.
-    pub mapping: BTreeMap<String, String>,
 }
 
 /// Tasks that the history service gave up on.
@@ -79,17 +78,18 @@ impl Frontend {
         Ok(Members { by_service })
     }
 
-    /// How the store with this index name decodes search attributes. The index name is the Elasticsearch index,
-    /// or the name of the SQL database (1.30.8: common/persistence/visibility/store/sql/visibility_store.go).
-    pub async fn index_attributes(&self, index_name: &str) -> Result<IndexAttributes, CallError> {
+    /// How the store with this index name decodes search attributes. The index name is the Elasticsearch index, or the
+    /// `databaseName` of the SQL datastore. An index that the server does not know has no custom attributes at all.
+    /// Source: 1.30.8: service/frontend/admin_handler.go, GetSearchAttributes.
+    pub async fn index_attributes(&self, index_name: &str, namespace: &str) -> Result<IndexAttributes, CallError> {
         let request = GetSearchAttributesRequest {
             index_name: index_name.to_owned(),
+            namespace: namespace.to_owned(),
         };
         let found: GetSearchAttributesResponse = self.admin("GetSearchAttributes", request).await?;
         Ok(IndexAttributes {
             custom: found.custom_attributes.into_iter().collect(),
             system: found.system_attributes.into_iter().collect(),
-            mapping: found.mapping.into_iter().collect(),
         })
     }
 
@@ -227,6 +227,8 @@ struct HostInfo {
 struct GetSearchAttributesRequest {
     #[prost(string, tag = "1")]
     index_name: String,
+    #[prost(string, tag = "2")]
+    namespace: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -235,8 +237,6 @@ struct GetSearchAttributesResponse {
     custom_attributes: std::collections::HashMap<String, i32>,
     #[prost(map = "string, int32", tag = "2")]
     system_attributes: std::collections::HashMap<String, i32>,
-    #[prost(map = "string, string", tag = "3")]
-    mapping: std::collections::HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -64,12 +64,18 @@ async fn search_attributes_have_a_name_a_type_and_a_column() {
                 "{customer:?}"
             );
             let index = shared().await.dir.join("visibility.db").display().to_string();
-            let decoded = frontend.index_attributes(&index).await.expect("index");
+            let decoded = frontend.index_attributes(&index, NAMESPACE).await.expect("index");
             assert_eq!(
-                decoded.custom.get("Keyword01"),
+                decoded.custom.get("CustomerId"),
                 Some(&(IndexedValueType::Keyword as i32)),
                 "{decoded:?}"
             );
+            assert!(decoded.system.contains_key("WorkflowType"), "{decoded:?}");
+            let unknown = frontend
+                .index_attributes("no-such-index", NAMESPACE)
+                .await
+                .expect("index");
+            assert!(unknown.custom.is_empty(), "{unknown:?}");
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

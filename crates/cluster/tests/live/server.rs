@@ -25,7 +25,7 @@ fn binary() -> PathBuf {
         .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|c| Path::new(&c).join("crossfade")))
         .or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache/crossfade")));
     let cached = cache
-        .map(|c| c.join("servers/1.30.8/temporal-server"))
+        .map(|c| c.join("servers/1.30.8/bin/temporal-server"))
         .filter(|p| p.is_file());
     let on_path = || {
         let path = std::env::var_os("PATH")?;
