@@ -99,7 +99,7 @@ pub enum CanaryError {
         /// Which canary.
         workflow_id: String,
         /// The server's answer.
-        source: CallError,
+        source: Box<CallError>,
     },
 }
 
@@ -140,7 +140,7 @@ pub async fn start(frontend: &Frontend, flock: &Flock) -> Result<Vec<ExecutionKe
                 Err(source) => Err(CanaryError::Call {
                     namespace: flock.namespace.clone(),
                     workflow_id,
-                    source,
+                    source: Box::new(source),
                 }),
             }
         })
@@ -168,7 +168,7 @@ pub async fn remove(
                 .map_err(|source| CanaryError::Call {
                     namespace: namespace.to_owned(),
                     workflow_id: key.workflow_id,
-                    source,
+                    source: Box::new(source),
                 })
         })
         .buffer_unordered(at_once.max(1))

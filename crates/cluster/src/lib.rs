@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod canary;
 pub mod connect;
+mod described;
 mod error;
 mod execution;
 pub mod frontend;
@@ -27,6 +28,7 @@ mod parked;
 mod process;
 pub mod restart;
 pub mod schema;
+mod sql_target;
 mod version;
 
 pub use connect::{ApiKey, ConnectSettings, TlsSettings};

@@ -9,13 +9,13 @@
 //! start when `connectAttributes` has `setup: "true"`, and takes a file that has them as it is (1.30.8:
 //! common/persistence/sql/sqlplugin/sqlite/plugin.go, createDBConnection). Neither ever upgrades a SQLite file.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::process::{Ended, TAIL, run, tail};
+pub use crate::sql_target::SqlTarget;
 
 /// How much of the tool's output is read, in bytes: it prints every statement.
 const WORDS: u64 = 1 << 20;
@@ -25,43 +25,6 @@ pub const TOOL_VARIABLE: &str = "CROSSFADE_TEMPORAL_SQL_TOOL";
 
 /// The tool's usual name.
 const TOOL: &str = "temporal-sql-tool";
-
-/// A SQL store as the server's config describes it, its secrets resolved.
-#[derive(Clone)]
-pub struct SqlTarget {
-    /// `postgres12`, `postgres12_pgx`, `mysql8` or `sqlite`.
-    pub plugin: String,
-    /// Name of the database, or path of the SQLite file.
-    pub database: String,
-    /// Host name or address; empty for SQLite.
-    pub host: String,
-    /// Port; 0 for SQLite.
-    pub port: u16,
-    /// User.
-    pub user: String,
-    password: String,
-    attributes: Vec<(String, String)>,
-    tls: Option<SqlTls>,
-}
-
-#[derive(Clone)]
-struct SqlTls {
-    ca_file: Option<String>,
-    cert_file: Option<String>,
-    key_file: Option<String>,
-    server_name: Option<String>,
-    verify: bool,
-}
-
-impl fmt::Debug for SqlTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SqlTarget({} {} at {}:{})",
-            self.plugin, self.database, self.host, self.port
-        )
-    }
-}
 
 /// Where the schema comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,157 +144,6 @@ impl SchemaError {
     /// Whether the same call may succeed later: the store may have been away.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::TimedOut { .. })
-    }
-}
-
-impl SqlTarget {
-    /// Reads an entry of `persistence.datastores`: `{"sql": {"pluginName": ..., "databaseName": ..., ...}}`.
-    ///
-    /// # Errors
-    /// [`SchemaError::Datastore`] names the field that is missing or that the tool has no word for.
-    pub fn from_datastore(datastore: &serde_json::Value) -> Result<Self, SchemaError> {
-        let wrong = |field, value: &str, reason: &str| SchemaError::Datastore {
-            field,
-            value: value.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let sql = datastore
-            .get("sql")
-            .ok_or_else(|| wrong("pluginName", "", "is missing: this is not the entry of a SQL datastore"))?;
-        let text = |name: &str| sql.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-        let plugin = text("pluginName");
-        let sqlite = plugin == "sqlite";
-        if !matches!(plugin.as_str(), "postgres12" | "postgres12_pgx" | "mysql8" | "sqlite") {
-            return Err(wrong(
-                "pluginName",
-                &plugin,
-                "is not one of postgres12, postgres12_pgx, mysql8, sqlite",
-            ));
-        }
-        let database = text("databaseName");
-        if database.is_empty() {
-            return Err(wrong("databaseName", "", "is missing"));
-        }
-        let address = text("connectAddr");
-        let (host, port) = match address.rsplit_once(':') {
-            _ if sqlite => (String::new(), 0),
-            Some((host, port)) if !host.is_empty() => {
-                let port = port
-                    .parse()
-                    .map_err(|_| wrong("connectAddr", &address, "has no port; write host:port"))?;
-                (host.trim_matches(['[', ']']).to_owned(), port)
-            }
-            _ => return Err(wrong("connectAddr", &address, "is not host:port")),
-        };
-        let attributes = match sql.get("connectAttributes") {
-            Some(serde_json::Value::Object(map)) => map
-                .iter()
-                .map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let tls = match sql
-            .get("tls")
-            .filter(|tls| tls.get("enabled").and_then(|e| e.as_bool()) == Some(true))
-        {
-            None => None,
-            Some(tls) => {
-                let file = |name: &str| tls.get(name).and_then(|v| v.as_str()).filter(|v| !v.is_empty());
-                if file("caData").or(file("certData")).or(file("keyData")).is_some() {
-                    return Err(wrong(
-                        "tls",
-                        "caData, certData or keyData",
-                        "is nothing temporal-sql-tool can take; write files",
-                    ));
-                }
-                Some(SqlTls {
-                    ca_file: file("caFile").map(str::to_owned),
-                    cert_file: file("certFile").map(str::to_owned),
-                    key_file: file("keyFile").map(str::to_owned),
-                    server_name: file("serverName").map(str::to_owned),
-                    verify: tls
-                        .get("enableHostVerification")
-                        .and_then(|v| v.as_bool())
-                        .unwrap_or(false),
-                })
-            }
-        };
-        Ok(Self {
-            plugin,
-            database,
-            host,
-            port,
-            user: text("user"),
-            password: text("password"),
-            attributes,
-            tls,
-        })
-    }
-
-    fn named(&self) -> String {
-        if self.plugin == "sqlite" {
-            self.database.clone()
-        } else {
-            format!("{} at {}:{} as {}", self.database, self.host, self.port, self.user)
-        }
-    }
-
-    fn embedded_name(&self) -> &'static str {
-        if self.plugin == "mysql8" {
-            "mysql/v8/visibility"
-        } else {
-            "postgresql/v12/visibility"
-        }
-    }
-
-    /// The options that say which store, none of them secret.
-    fn options(&self) -> Vec<String> {
-        let mut options = vec![
-            "--plugin".to_owned(),
-            self.plugin.clone(),
-            "--database".to_owned(),
-            self.database.clone(),
-        ];
-        let mut option = |name: &str, value: &str| options.extend([name.to_owned(), value.to_owned()]);
-        if self.plugin == "sqlite" {
-            // The tool wants an endpoint for every plugin.
-            option("--endpoint", "127.0.0.1");
-            return options;
-        }
-        option("--endpoint", if self.host.contains(':') { "" } else { &self.host });
-        if let Some(endpoint) = options.iter_mut().rfind(|o| o.is_empty()) {
-            *endpoint = format!("[{}]", self.host);
-        }
-        options.extend([
-            "--port".to_owned(),
-            self.port.to_string(),
-            "--user".to_owned(),
-            self.user.clone(),
-        ]);
-        if let Some(tls) = &self.tls {
-            options.push("--tls".to_owned());
-            for (name, value) in [
-                ("--tls-ca-file", &tls.ca_file),
-                ("--tls-cert-file", &tls.cert_file),
-                ("--tls-key-file", &tls.key_file),
-                ("--tls-server-name", &tls.server_name),
-            ] {
-                if let Some(value) = value {
-                    options.extend([name.to_owned(), value.clone()]);
-                }
-            }
-            if !tls.verify {
-                options.push("--tls-disable-host-verification".to_owned());
-            }
-        }
-        options
-    }
-
-    fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.trim())
     }
 }
 
@@ -493,13 +305,8 @@ async fn use_tool(
         .args(target.options())
         .arg(step)
         .args(more);
-    if !target.attributes.is_empty() && target.plugin != "sqlite" {
-        let pairs: Vec<String> = target
-            .attributes
-            .iter()
-            .map(|(k, v)| format!("{}={}", escaped(k), escaped(v)))
-            .collect();
-        command.env("SQL_CONNECT_ATTRIBUTES", pairs.join("&"));
+    if let Some(attributes) = target.attributes_as_query() {
+        command.env("SQL_CONNECT_ATTRIBUTES", attributes);
     }
     let output = tempfile::tempfile().map_err(start)?;
     let ended = run(command, &output, order.within, |_| Ok(())).await.map_err(start)?;
@@ -566,14 +373,4 @@ fn hidden(text: &str, secret: &str) -> String {
     } else {
         text.replace(secret, "***")
     }
-}
-
-/// A part of a URL query.
-fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
 }
