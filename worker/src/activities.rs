@@ -1,5 +1,7 @@
 //! The activities' bodies: a sign of life around the work, and its problems as the failure.
 
+#![allow(dead_code, reason = "the macro makes a constant for each activity, which only a workflow would name")]
+
 use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{

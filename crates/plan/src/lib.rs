@@ -15,6 +15,7 @@
 //! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do).
 
 pub mod drift;
+pub mod estimate;
 pub mod message;
 pub mod operator;
 pub mod order;

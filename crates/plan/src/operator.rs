@@ -58,7 +58,9 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
                 return Err(Rejected("the Retention wait is over already".to_owned()));
             }
             progress.skip_wait = true;
-            Ok(format!("the Retention wait is skipped; verify will copy what is missing ({remark})"))
+            Ok(format!(
+                "the Retention wait is skipped; verify will copy what is missing ({remark})"
+            ))
         }
         names::ROLLBACK => go_back(progress, Outcome::RolledBack, Remark::from_json(input)?),
         names::ABORT => go_back(progress, Outcome::Aborted, Remark::from_json(input)?),
@@ -70,7 +72,10 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
                 |rate| format!("the rate is {rate} records a second now"),
             ))
         }
-        other => Err(Rejected(format!("unknown message `{other}`; there are {}", names::ALL.join(", ")))),
+        other => Err(Rejected(format!(
+            "unknown message `{other}`; there are {}",
+            names::ALL.join(", ")
+        ))),
     }
 }
 
@@ -78,26 +83,37 @@ fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Reject
     let gate = approval.gate;
     if !progress.spec.gates.contains(&gate) {
         let gates: Vec<String> = progress.spec.gates.iter().map(Gate::to_string).collect();
-        return Err(Rejected(format!("this migration has no gate `{gate}`; it has {}", gates.join(", "))));
+        return Err(Rejected(format!(
+            "this migration has no gate `{gate}`; it has {}",
+            gates.join(", ")
+        )));
     }
     let by = approval.by.as_deref().unwrap_or("someone").to_owned();
-    let new_classes: Vec<String> =
-        approval.accept_drift.difference(&progress.accepted_drift).map(ToString::to_string).collect();
+    let new_classes: Vec<String> = approval
+        .accept_drift
+        .difference(&progress.accepted_drift)
+        .map(ToString::to_string)
+        .collect();
     if !new_classes.is_empty() {
         progress.accepted_drift.extend(approval.accept_drift.iter().copied());
         progress.approvals.insert(gate, approval);
-        return Ok(format!("`{gate}` approved by {by}, accepting drift: {}", new_classes.join(", ")));
+        return Ok(format!(
+            "`{gate}` approved by {by}, accepting drift: {}",
+            new_classes.join(", ")
+        ));
     }
     if progress.approvals.contains_key(&gate) {
         return Ok(format!("`{gate}` was approved already"));
     }
     let ahead = gate.opens() > progress.stage;
     progress.approvals.insert(gate, approval);
-    Ok(if ahead && progress.condition != (Condition::AwaitingApproval { gate }) {
-        format!("`{gate}` approved by {by}, ahead of time: it counts when the gate is reached")
-    } else {
-        format!("`{gate}` approved by {by}")
-    })
+    Ok(
+        if ahead && progress.condition != (Condition::AwaitingApproval { gate }) {
+            format!("`{gate}` approved by {by}, ahead of time: it counts when the gate is reached")
+        } else {
+            format!("`{gate}` approved by {by}")
+        },
+    )
 }
 
 fn resume(progress: &mut Progress, remark: &Remark) -> Result<String, Rejected> {

@@ -135,6 +135,8 @@ pub struct PrepareTarget {
 /// The target is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetReady {
+    /// The store in words, without secrets; `None` while only the server can make it.
+    pub description: Option<String>,
     /// The version of its visibility schema.
     pub schema_version: Option<String>,
     /// What was done, in words.

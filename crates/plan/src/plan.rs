@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    estimate::Estimate,
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts},
     period::Period,
     problem::{Code, Problem},
@@ -77,6 +78,9 @@ pub struct Plan {
     pub records: u64,
     /// The steps, numbered, in words.
     pub steps: Vec<String>,
+    /// How long it takes, roughly.
+    #[serde(default)]
+    pub estimate: Estimate,
     /// From this stage on there is no rollback.
     pub point_of_no_return: Stage,
     /// What the operator should know before approving.
@@ -172,6 +176,7 @@ pub fn assemble(
         poll_seconds,
         steps: steps(spec, &first.source, poll_seconds),
         records: stores.source.records,
+        estimate: Estimate::of(spec, stores.source.records, &namespaces, poll_seconds),
         namespaces,
         point_of_no_return: Stage::Promote,
         warnings,

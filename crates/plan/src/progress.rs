@@ -259,7 +259,11 @@ pub enum CutoverProgress {
 pub fn key_of(workflow_id: &str, first_run_id: &str) -> String {
     const LONGEST: usize = 64;
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    let id: String = workflow_id.chars().map(|c| if fits(c) { c } else { '-' }).take(LONGEST).collect();
+    let id: String = workflow_id
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .take(LONGEST)
+        .collect();
     let run: String = first_run_id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{id}.{run}").trim_start_matches('.').to_owned()
 }

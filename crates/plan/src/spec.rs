@@ -211,7 +211,11 @@ impl Spec {
                 hosts: Vec::new(),
                 dynamic_config: None,
             },
-            target: Target { name: String::new(), datastore: Map::new(), setup_schema: false },
+            target: Target {
+                name: String::new(),
+                datastore: Map::new(),
+                setup_schema: false,
+            },
             source: None,
             existing_records: ExistingRecords::default(),
             gates: BTreeSet::new(),

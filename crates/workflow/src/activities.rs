@@ -1,8 +1,14 @@
 //! The activities' contracts: name, input and output of each. The bodies are in the worker.
 
 // The markers live in private modules that the macro makes; these are their ways out.
-#![allow(clippy::unimplemented, reason = "a definition's body is exactly this; it is never called")]
-#![allow(missing_docs, reason = "the macro's marker structs carry no documentation of their own")]
+#![allow(
+    clippy::unimplemented,
+    reason = "a definition's body is exactly this; it is never called"
+)]
+#![allow(
+    missing_docs,
+    reason = "the macro's marker structs carry no documentation of their own"
+)]
 
 use crossfade_plan::{
     order::{
@@ -116,9 +122,9 @@ impl HostWork {
 
 pub use cluster_work::{
     CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker, FinalCheck as FinalCheckMarker,
-    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker,
-    PrepareTarget as PrepareTargetMarker, ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker,
-    ReadWait as ReadWaitMarker, ReleaseLock as ReleaseLockMarker, TakeLock as TakeLockMarker,
+    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker, PrepareTarget as PrepareTargetMarker,
+    ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker, ReadWait as ReadWaitMarker,
+    ReleaseLock as ReleaseLockMarker, TakeLock as TakeLockMarker,
 };
 pub use host_work::{
     ConfigureHost as ConfigureHostMarker, InspectHost as InspectHostMarker, SetDynamicConfig as SetDynamicConfigMarker,

@@ -93,9 +93,13 @@ pub(crate) fn context(ctx: &Ctx) -> Context {
 
 /// A condition to wait for that a cancelled workflow still waits for.
 pub(crate) async fn until(ctx: &Ctx, mut condition: impl FnMut(&Progress) -> bool) {
-    let options = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
+    let options = WaitConditionOptions::builder()
+        .cancellation_token(WorkflowCancellationToken::new())
+        .build();
     // The token is ours alone and never cancelled, so the wait cannot end otherwise.
-    let _never_cancelled = ctx.wait_condition_with_options(move |state| condition(&state.progress), options).await;
+    let _never_cancelled = ctx
+        .wait_condition_with_options(move |state| condition(&state.progress), options)
+        .await;
 }
 
 /// Waits for `condition`, or for the workflow's cancellation, which is taken as an `abort`.
@@ -124,9 +128,20 @@ fn note_cancellation(ctx: &Ctx, reason: Option<String>) {
         if progress.can_roll_back() {
             let note = reason.unwrap_or_else(|| "the workflow was cancelled".to_owned());
             progress.note(at, "cancel", true, format!("abort ordered ({note})"));
-            progress.back = Some(BackOrder { ends: Outcome::Aborted, remark: Remark { by: None, note: Some(note) } });
+            progress.back = Some(BackOrder {
+                ends: Outcome::Aborted,
+                remark: Remark {
+                    by: None,
+                    note: Some(note),
+                },
+            });
         } else {
-            progress.note(at, "cancel", false, "the point of no return has passed: the migration goes on to its end");
+            progress.note(
+                at,
+                "cancel",
+                false,
+                "the point of no return has passed: the migration goes on to its end",
+            );
         }
     });
 }
@@ -148,7 +163,11 @@ pub(crate) async fn checkpoint(ctx: &Ctx) -> Result<(), Halt> {
         until_or_cancelled(ctx, |progress| progress.paused.is_none() || progress.back.is_some()).await;
         change(ctx, |progress| progress.condition = before);
     }
-    if read(ctx, |progress| progress.back.is_some()) { Err(Halt::Back) } else { Ok(()) }
+    if read(ctx, |progress| progress.back.is_some()) {
+        Err(Halt::Back)
+    } else {
+        Ok(())
+    }
 }
 
 fn continue_as_new(ctx: &Ctx) -> WorkflowTermination {
@@ -164,7 +183,12 @@ fn continue_as_new(ctx: &Ctx) -> WorkflowTermination {
 }
 
 /// Gives an order that is finished once it is begun, whatever the operator wants meanwhile.
-pub(crate) async fn firm<A>(ctx: &Ctx, activity: A, order: A::Input, options: ActivityOptions) -> Result<A::Output, Halt>
+pub(crate) async fn firm<A>(
+    ctx: &Ctx,
+    activity: A,
+    order: A::Input,
+    options: ActivityOptions,
+) -> Result<A::Output, Halt>
 where
     A: ActivityDefinition,
     A::Output: TemporalDeserializable,
@@ -184,10 +208,11 @@ where
     A: ActivityDefinition,
     A::Output: TemporalDeserializable,
 {
-    let host = options
-        .task_queue
-        .as_deref()
-        .and_then(|queue| queue.strip_prefix(&crate::names::host_task_queue("")).map(ToOwned::to_owned));
+    let host = options.task_queue.as_deref().and_then(|queue| {
+        queue
+            .strip_prefix(&crate::names::host_task_queue(""))
+            .map(ToOwned::to_owned)
+    });
     ctx.execute_activity(activity, order, options)
         .await
         .map_err(|error| failure::problems_of(&error, host.as_deref()))
@@ -263,17 +288,24 @@ fn timer(length: Duration, why: &str) -> TimerOptions {
 /// Waits at the gate in front of the current stage, if the spec has it.
 pub(crate) async fn gate(ctx: &Ctx) -> Result<(), Halt> {
     let Some(gate) = read(ctx, |progress| {
-        progress.stage.gate().filter(|gate| progress.spec.gates.contains(gate) && !progress.opened.contains(gate))
+        progress
+            .stage
+            .gate()
+            .filter(|gate| progress.spec.gates.contains(gate) && !progress.opened.contains(gate))
     }) else {
         return Ok(());
     };
     if !read(ctx, |progress| progress.approvals.contains_key(&gate)) {
-        change(ctx, |progress| progress.condition = Condition::AwaitingApproval { gate });
+        change(ctx, |progress| {
+            progress.condition = Condition::AwaitingApproval { gate }
+        });
         if let Some(command) = read(ctx, Progress::awaited_command) {
             ctx.set_current_details(format!("**gate {gate}**: waiting for an approval\n\n`{command}`"));
         }
-        until_or_cancelled(ctx, move |progress| progress.approvals.contains_key(&gate) || progress.back.is_some())
-            .await;
+        until_or_cancelled(ctx, move |progress| {
+            progress.approvals.contains_key(&gate) || progress.back.is_some()
+        })
+        .await;
     }
     checkpoint(ctx).await?;
     change(ctx, |progress| {
@@ -299,7 +331,10 @@ pub(crate) async fn ask_operator_going_back(ctx: &Ctx, problems: Vec<Problem>) {
 
 fn report_problems(ctx: &Ctx, problems: Vec<Problem>) {
     let at = now(ctx);
-    ctx.set_current_details(format!("**needs the operator**\n\n{}", crossfade_plan::problem::listing(&problems)));
+    ctx.set_current_details(format!(
+        "**needs the operator**\n\n{}",
+        crossfade_plan::problem::listing(&problems)
+    ));
     change(ctx, |progress| {
         for problem in &problems {
             progress.note(at, "migration", true, format!("stopped: {problem}"));

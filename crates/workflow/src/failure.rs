@@ -10,7 +10,10 @@ pub(crate) fn problems_of(error: &ActivityExecutionError, host: Option<&str>) ->
     match error.cause() {
         Some(IncomingError::Application(failure)) => match failure.details::<Vec<Problem>>() {
             Ok(Some(problems)) if !problems.is_empty() => problems,
-            _ => vec![Problem::new(Code::Unexpected, error.cause().map_or_else(String::new, |c| c.failure().message.clone()))],
+            _ => vec![Problem::new(
+                Code::Unexpected,
+                error.cause().map_or_else(String::new, |c| c.failure().message.clone()),
+            )],
         },
         Some(IncomingError::Timeout(timeout)) => vec![timed_out(timeout.timeout_type(), error, host)],
         _ => vec![Problem::new(Code::Unexpected, error.to_string())],

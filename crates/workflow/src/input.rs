@@ -39,9 +39,9 @@ pub(crate) fn json_of(raw: &RawValue) -> Result<Option<Value>, String> {
     let encoding = payload.metadata.get("encoding").map_or(&b""[..], Vec::as_slice);
     match encoding {
         b"binary/null" => Ok(None),
-        b"json/plain" | b"json/protobuf" => {
-            serde_json::from_slice(&payload.data).map(Some).map_err(|error| format!("it is not JSON: {error}"))
-        }
+        b"json/plain" | b"json/protobuf" => serde_json::from_slice(&payload.data)
+            .map(Some)
+            .map_err(|error| format!("it is not JSON: {error}")),
         other => Err(format!(
             "its encoding is `{}`; expected JSON (json/plain)",
             String::from_utf8_lossy(other).chars().take(40).collect::<String>()

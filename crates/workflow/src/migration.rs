@@ -1,6 +1,9 @@
 //! The workflow: its input, its messages and queries, and the walk through the stages.
 
-#![allow(missing_docs, reason = "the macro's marker constants carry no documentation of their own")]
+#![allow(
+    missing_docs,
+    reason = "the macro's marker constants carry no documentation of their own"
+)]
 
 use crossfade_plan::{
     message::Rejected,
@@ -16,7 +19,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_workflow::{SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
+use temporalio_workflow::{
+    SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
 
 use crate::{
     control::{self, Ctx, Halt, change, read},
@@ -44,9 +49,18 @@ impl VisibilityMigration {
         let key = progress::key_of(ctx.workflow_id(), ctx.first_execution_run_id());
         let fresh = |spec: Spec| Progress::new(ctx.workflow_id().to_owned(), key.clone(), spec, now);
         match input::start_of(&raw) {
-            Ok(input::Start::Fresh(spec)) => Self { progress: fresh(*spec), refused: Vec::new() },
-            Ok(input::Start::Continued(progress)) => Self { progress: *progress, refused: Vec::new() },
-            Err(refused) => Self { progress: fresh(Spec::unread()), refused },
+            Ok(input::Start::Fresh(spec)) => Self {
+                progress: fresh(*spec),
+                refused: Vec::new(),
+            },
+            Ok(input::Start::Continued(progress)) => Self {
+                progress: *progress,
+                refused: Vec::new(),
+            },
+            Err(refused) => Self {
+                progress: fresh(Spec::unread()),
+                refused,
+            },
         }
     }
 
@@ -55,7 +69,11 @@ impl VisibilityMigration {
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Report> {
         let refused = ctx.state(|state| state.refused.clone());
         if !refused.is_empty() {
-            change(ctx, |progress| progress.condition = Condition::Ended { result: Outcome::Refused });
+            change(ctx, |progress| {
+                progress.condition = Condition::Ended {
+                    result: Outcome::Refused,
+                }
+            });
             return Err(failure::fail(failure_type::INVALID_INPUT, &refused));
         }
         match walk(ctx).await {
@@ -263,7 +281,11 @@ async fn pass_through(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
 
 fn begin(timings: &mut Vec<StageTiming>, stage: Stage, began: Timestamp) {
     if timings.last().is_none_or(|timing| timing.stage != stage) {
-        timings.push(StageTiming { stage, began, ended: None });
+        timings.push(StageTiming {
+            stage,
+            began,
+            ended: None,
+        });
     }
 }
 
@@ -280,8 +302,11 @@ async fn back(ctx: &Ctx) -> WorkflowResult<Report> {
 
 fn aborted(remark: &str) -> WorkflowTermination {
     use crossfade_plan::problem::Code;
-    let problem = Problem::new(Code::Unexpected, format!("the operator gave the migration up ({remark}); the cluster is as it was"))
-        .remedy("start again with the same spec when you are ready");
+    let problem = Problem::new(
+        Code::Unexpected,
+        format!("the operator gave the migration up ({remark}); the cluster is as it was"),
+    )
+    .remedy("start again with the same spec when you are ready");
     failure::fail(failure_type::ABORTED, &[problem])
 }
 
@@ -289,7 +314,19 @@ fn end(ctx: &Ctx, result: Outcome) -> Report {
     let at = control::now(ctx);
     change(ctx, |progress| {
         progress.condition = Condition::Ended { result };
-        progress.note(at, "migration", true, format!("ended: {}", serde_json::to_value(result).ok().as_ref().and_then(Value::as_str).unwrap_or_default()));
+        progress.note(
+            at,
+            "migration",
+            true,
+            format!(
+                "ended: {}",
+                serde_json::to_value(result)
+                    .ok()
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            ),
+        );
     });
     ctx.set_current_details(format!("ended: {result:?}"));
     read(ctx, Report::of)

@@ -77,7 +77,11 @@ pub fn probe(summary: &str) -> ActivityOptions {
 /// Preflight's questions to a host.
 #[must_use]
 pub fn probe_host(host: &str, summary: &str) -> ActivityOptions {
-    on_host(host, HOST_WORKER_PREFLIGHT, options(seconds(60), probe_retries(), summary))
+    on_host(
+        host,
+        HOST_WORKER_PREFLIGHT,
+        options(seconds(60), probe_retries(), summary),
+    )
 }
 
 /// Work on the cluster or the stores that takes minutes at most.

@@ -17,7 +17,11 @@ use crate::{
 /// Goes back. There is no giving up here: what fails is shown to the operator, who corrects it and says `resume`.
 pub(crate) async fn roll_back(ctx: &Ctx) {
     loop {
-        change(ctx, |progress| progress.condition = Condition::RollingBack { doing: "beginning".to_owned() });
+        change(ctx, |progress| {
+            progress.condition = Condition::RollingBack {
+                doing: "beginning".to_owned(),
+            }
+        });
         match try_back(ctx).await {
             Ok(()) => return,
             Err(problems) => control::ask_operator_going_back(ctx, problems).await,
@@ -29,7 +33,10 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     let touched = read(ctx, |progress| progress.dynamic_config_touched);
     if touched {
         reads_from_source(ctx).await?;
-        let off = DynamicConfig::Set { writing_mode: WritingMode::Off, reads: Reads::Source };
+        let off = DynamicConfig::Set {
+            writing_mode: WritingMode::Off,
+            reads: Reads::Source,
+        };
         everywhere(ctx, &off, "writing mode off").await?;
         pass(ctx, propagation(ctx), "until every host has read the dynamic config").await;
         hosts_as_they_were(ctx).await?;
@@ -38,7 +45,13 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         source_is_written(ctx).await?;
     }
     if read(ctx, |progress| progress.plan.is_some()) {
-        ordered(ctx, ClusterWork::release_lock, context(ctx), options::work("give the migration lock back")).await?;
+        ordered(
+            ctx,
+            ClusterWork::release_lock,
+            context(ctx),
+            options::work("give the migration lock back"),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -51,23 +64,44 @@ async fn reads_from_source(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     if !moved {
         return Ok(());
     }
-    let to = DynamicConfig::Set { writing_mode: WritingMode::Dual, reads: Reads::Source };
+    let to = DynamicConfig::Set {
+        writing_mode: WritingMode::Dual,
+        reads: Reads::Source,
+    };
     everywhere(ctx, &to, "reads from the source").await?;
     pass(ctx, propagation(ctx), "until every host has read the dynamic config").await;
     control::doing(ctx, "proving through the frontend that the source answers");
-    let order = ProveReads { context: context(ctx), namespaces: None, from: Answers::Source };
-    ordered(ctx, ClusterWork::prove_reads, order, options::work("prove which store answers")).await?;
+    let order = ProveReads {
+        context: context(ctx),
+        namespaces: None,
+        from: Answers::Source,
+    };
+    ordered(
+        ctx,
+        ClusterWork::prove_reads,
+        order,
+        options::work("prove which store answers"),
+    )
+    .await?;
     change(ctx, |progress| progress.cutover = CutoverProgress::NotBegun);
     Ok(())
 }
 
 async fn hosts_as_they_were(ctx: &Ctx) -> Result<(), Vec<Problem>> {
-    let mut hosts: Vec<_> = read(ctx, |progress| progress.spec.hosts_in_order().into_iter().cloned().collect());
+    let mut hosts: Vec<_> = read(ctx, |progress| {
+        progress.spec.hosts_in_order().into_iter().cloned().collect()
+    });
     hosts.reverse();
     for host in &hosts {
         let changed = read(ctx, |progress| {
-            progress.hosts.iter().any(|state| state.name == host.name && state.ordered != HostConfig::Original)
-                || progress.hosts.iter().any(|state| state.name == host.name && state.config != HostConfig::Original)
+            progress
+                .hosts
+                .iter()
+                .any(|state| state.name == host.name && state.ordered != HostConfig::Original)
+                || progress
+                    .hosts
+                    .iter()
+                    .any(|state| state.name == host.name && state.config != HostConfig::Original)
         });
         if changed {
             configure(ctx, host, HostConfig::Original).await?;
@@ -79,8 +113,19 @@ async fn hosts_as_they_were(ctx: &Ctx) -> Result<(), Vec<Problem>> {
 async fn source_is_written(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     control::doing(ctx, "proving by canaries that the source is written");
     let shards = read(ctx, |progress| progress.plan.as_ref().map_or(0, |plan| plan.shards));
-    let order =
-        ProveWrites { context: context(ctx), proof: "back".to_owned(), shards, source: true, target: false };
-    ordered(ctx, ClusterWork::prove_writes, order, options::work("canaries on every history shard")).await?;
+    let order = ProveWrites {
+        context: context(ctx),
+        proof: "back".to_owned(),
+        shards,
+        source: true,
+        target: false,
+    };
+    ordered(
+        ctx,
+        ClusterWork::prove_writes,
+        order,
+        options::work("canaries on every history shard"),
+    )
+    .await?;
     Ok(())
 }

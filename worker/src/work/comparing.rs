@@ -27,14 +27,14 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let earlier = beat.now();
     let from = Progress {
         cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
-        settled: earlier.scanned,
+        source_records: earlier.scanned,
         ..Progress::default()
     };
     let mut watch = |progress: &Progress| {
         let (drift, repaired) = found(progress);
         beat.show(|heartbeat| {
             heartbeat.cursor = progress.cursor.as_ref().map(cursor::write);
-            heartbeat.scanned = progress.settled;
+            heartbeat.scanned = progress.source_records;
             heartbeat.drift = add(earlier.drift, drift);
             heartbeat.repaired = earlier.repaired + repaired;
             heartbeat.doing = "comparing".to_owned();
@@ -50,7 +50,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     Ok(Compared {
         cursor: outcome.progress.cursor.as_ref().map(cursor::write),
         done: outcome.finished,
-        compared: outcome.progress.settled,
+        compared: outcome.progress.source_records,
         drift: add(earlier.drift, drift),
         repaired: earlier.repaired + repaired,
         samples: samples(&outcome.progress),

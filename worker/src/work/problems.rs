@@ -94,7 +94,14 @@ pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
     let code = match error {
         OpenError::Unreachable { .. } | OpenError::Busy { .. } => Code::StoreUnreachable,
         OpenError::Rejected { .. } => Code::StoreLogin,
-        OpenError::NoSchema { .. } | OpenError::SchemaTooOld { .. } | OpenError::UnknownDatabase { .. } => Code::TargetSchema,
+        OpenError::NoSchema { .. }
+        | OpenError::SchemaTooOld { .. }
+        | OpenError::UnknownDatabase { .. }
+        | OpenError::MissingFile { .. }
+            if place.starts_with("target") =>
+        {
+            Code::TargetSchema
+        }
         OpenError::Denied { .. } => Code::StorePermission,
         OpenError::Failed { .. } => Code::StoreFailed,
         _ => Code::StoreUnsupported,

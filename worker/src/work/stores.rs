@@ -109,7 +109,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         target: match &target {
             Some(target) => fact(target, target.records_estimate.unwrap_or_default()),
             None => StoreFact {
-                description: "to be created".to_owned(),
+                description: format!("{} (to be created)", named_in_spec(&context.spec)),
                 plugin: crossfade_stores::plugin_name(&entry.unwrap_or_default()).unwrap_or_default(),
                 schema_version: None,
                 records: 0,
@@ -118,6 +118,16 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         namespaces,
         warnings,
     })
+}
+
+/// The target by its name in the config, while there is no store yet to describe.
+fn named_in_spec(spec: &Spec) -> &str {
+    spec.target
+        .datastore
+        .get("sql")
+        .and_then(|sql| sql.get("databaseName"))
+        .and_then(Value::as_str)
+        .unwrap_or(&spec.target.name)
 }
 
 async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Problem> {

@@ -44,6 +44,7 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
             ),
             SchemaOutcome::ByServer => {
                 return Ok(TargetReady {
+                    description: None,
                     schema_version: None,
                     done: "the server makes the schema itself when it starts with this SQLite file".to_owned(),
                 });
@@ -65,5 +66,5 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
         SchemaState::Present { recorded, .. } => recorded.map(|version| version.to_string()),
         SchemaState::Absent => None,
     };
-    Ok(TargetReady { schema_version, done })
+    Ok(TargetReady { description: Some(facts.store), schema_version, done })
 }

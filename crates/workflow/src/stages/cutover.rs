@@ -17,8 +17,9 @@ use crate::{
 };
 
 pub(crate) async fn cutover(ctx: &Ctx) -> Result<(), Halt> {
-    let first: BTreeSet<String> =
-        read(ctx, |progress| progress.spec.cutover.namespaces_first.iter().cloned().collect());
+    let first: BTreeSet<String> = read(ctx, |progress| {
+        progress.spec.cutover.namespaces_first.iter().cloned().collect()
+    });
     if !first.is_empty() {
         if reached(ctx) < CutoverProgress::FirstNamespaces {
             move_reads(ctx, Reads::Some(first.clone()), Some(first)).await?;
@@ -50,16 +51,40 @@ fn reach(ctx: &Ctx, step: CutoverProgress) {
 
 async fn move_reads(ctx: &Ctx, reads: Reads, namespaces: Option<BTreeSet<String>>) -> Result<(), Halt> {
     checkpoint(ctx).await?;
-    let to = DynamicConfig::Set { writing_mode: WritingMode::Dual, reads };
-    everywhere(ctx, &to, "reads from the target").await.map_err(Halt::Problems)?;
+    let to = DynamicConfig::Set {
+        writing_mode: WritingMode::Dual,
+        reads,
+    };
+    everywhere(ctx, &to, "reads from the target")
+        .await
+        .map_err(Halt::Problems)?;
     control::doing(ctx, "waiting until every host has read the dynamic config");
-    rest(ctx, propagation(ctx), "until every host has read the dynamic config", |_| false).await?;
+    rest(
+        ctx,
+        propagation(ctx),
+        "until every host has read the dynamic config",
+        |_| false,
+    )
+    .await?;
     control::doing(ctx, "proving through the frontend that the target answers");
-    let order = ProveReads { context: context(ctx), namespaces, from: Answers::Target };
-    let proven = firm(ctx, ClusterWork::prove_reads, order, options::work("prove which store answers")).await?;
+    let order = ProveReads {
+        context: context(ctx),
+        namespaces,
+        from: Answers::Target,
+    };
+    let proven = firm(
+        ctx,
+        ClusterWork::prove_reads,
+        order,
+        options::work("prove which store answers"),
+    )
+    .await?;
     let at = control::now(ctx);
     change(ctx, |progress| {
-        let entry = format!("the target answers for {} Namespaces, {} records counted", proven.namespaces, proven.counted);
+        let entry = format!(
+            "the target answers for {} Namespaces, {} records counted",
+            proven.namespaces, proven.counted
+        );
         progress.note(at, "migration", true, entry);
     });
     Ok(())
@@ -67,9 +92,15 @@ async fn move_reads(ctx: &Ctx, reads: Reads, namespaces: Option<BTreeSet<String>
 
 async fn soak(ctx: &Ctx, what: &str) -> Result<(), Halt> {
     let length = read(ctx, |progress| progress.spec.cutover.soak.0);
-    let until = SignedDuration::try_from(length).ok().and_then(|length| control::now(ctx).checked_add(length).ok());
+    let until = SignedDuration::try_from(length)
+        .ok()
+        .and_then(|length| control::now(ctx).checked_add(length).ok());
     change(ctx, |progress| {
-        progress.condition = Condition::Waiting { reason: format!("soak: {what}"), until, next_wake_up: until };
+        progress.condition = Condition::Waiting {
+            reason: format!("soak: {what}"),
+            until,
+            next_wake_up: until,
+        };
     });
     rest(ctx, length, "soak", |_| false).await.map(|_| ())
 }

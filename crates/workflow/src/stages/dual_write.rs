@@ -18,22 +18,44 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
     }
     // Up to server 1.23 the keys' presence is read once, at start (common/persistence/visibility/defs.go), so
     // they are in the file, saying what is the default, before the first host is restarted.
-    let off = DynamicConfig::Set { writing_mode: WritingMode::Off, reads: Reads::Source };
+    let off = DynamicConfig::Set {
+        writing_mode: WritingMode::Off,
+        reads: Reads::Source,
+    };
     checkpoint(ctx).await?;
     everywhere(ctx, &off, "both keys, off").await.map_err(Halt::Problems)?;
-    rest(ctx, propagation(ctx), "until every host has read the dynamic config", |_| false).await?;
+    rest(
+        ctx,
+        propagation(ctx),
+        "until every host has read the dynamic config",
+        |_| false,
+    )
+    .await?;
 
-    let hosts: Vec<_> = read(ctx, |progress| progress.spec.hosts_in_order().into_iter().cloned().collect());
+    let hosts: Vec<_> = read(ctx, |progress| {
+        progress.spec.hosts_in_order().into_iter().cloned().collect()
+    });
     for host in &hosts {
         checkpoint(ctx).await?;
         configure(ctx, host, HostConfig::Dual).await.map_err(Halt::Problems)?;
     }
 
-    let dual = DynamicConfig::Set { writing_mode: WritingMode::Dual, reads: Reads::Source };
+    let dual = DynamicConfig::Set {
+        writing_mode: WritingMode::Dual,
+        reads: Reads::Source,
+    };
     checkpoint(ctx).await?;
-    everywhere(ctx, &dual, "writing mode dual").await.map_err(Halt::Problems)?;
+    everywhere(ctx, &dual, "writing mode dual")
+        .await
+        .map_err(Halt::Problems)?;
     control::doing(ctx, "waiting until every host has read the dynamic config");
-    rest(ctx, propagation(ctx), "until every host has read the dynamic config", |_| false).await?;
+    rest(
+        ctx,
+        propagation(ctx),
+        "until every host has read the dynamic config",
+        |_| false,
+    )
+    .await?;
 
     let proven = prove(ctx, "dual", true, true).await?;
     change(ctx, |progress| {
@@ -42,7 +64,10 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
             proven.at,
             "migration",
             true,
-            format!("both stores are written: {} canaries, one for each history shard, seen in both", proven.canaries),
+            format!(
+                "both stores are written: {} canaries, one for each history shard, seen in both",
+                proven.canaries
+            ),
         );
     });
     Ok(())
@@ -50,8 +75,23 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
 
 /// Proves where the server writes.
 pub(super) async fn prove(ctx: &Ctx, proof: &str, source: bool, target: bool) -> Result<WritesProven, Halt> {
-    control::doing(ctx, "proving by canaries on every history shard where the server writes");
+    control::doing(
+        ctx,
+        "proving by canaries on every history shard where the server writes",
+    );
     let shards = read(ctx, |progress| progress.plan.as_ref().map_or(0, |plan| plan.shards));
-    let order = ProveWrites { context: context(ctx), proof: proof.to_owned(), shards, source, target };
-    firm(ctx, ClusterWork::prove_writes, order, options::work("canaries on every history shard")).await
+    let order = ProveWrites {
+        context: context(ctx),
+        proof: proof.to_owned(),
+        shards,
+        source,
+        target,
+    };
+    firm(
+        ctx,
+        ClusterWork::prove_writes,
+        order,
+        options::work("canaries on every history shard"),
+    )
+    .await
 }

@@ -44,7 +44,13 @@ async fn backfill(ctx: &Ctx) -> Result<(), Halt> {
             records_per_second: progress.records_per_second,
             budget_seconds: options::SLICE.as_secs(),
         });
-        let step = yielding(ctx, ClusterWork::copy_records, order, options::slice("copy what the target lacks")).await?;
+        let step = yielding(
+            ctx,
+            ClusterWork::copy_records,
+            order,
+            options::slice("copy what the target lacks"),
+        )
+        .await?;
         change(ctx, |progress| progress.copy.add(&step));
     }
     Ok(())
@@ -58,8 +64,17 @@ async fn retention_wait(ctx: &Ctx) -> Result<(), Halt> {
         return Ok(());
     };
     while !read(ctx, |progress| progress.wait_over || progress.skip_wait) {
-        let order = ReadWait { context: context(ctx), dual_since };
-        let facts = firm(ctx, ClusterWork::read_wait, order, options::work("what the Retention wait waits for")).await?;
+        let order = ReadWait {
+            context: context(ctx),
+            dual_since,
+        };
+        let facts = firm(
+            ctx,
+            ClusterWork::read_wait,
+            order,
+            options::work("what the Retention wait waits for"),
+        )
+        .await?;
         let until = deadline(dual_since, &facts.namespaces);
         let over = facts.namespaces.is_empty();
         change(ctx, |progress| {
@@ -71,10 +86,16 @@ async fn retention_wait(ctx: &Ctx) -> Result<(), Halt> {
         }
         let now = control::now(ctx);
         let length = next_look(now, until);
-        let next_wake_up = SignedDuration::try_from(length).ok().and_then(|length| now.checked_add(length).ok());
+        let next_wake_up = SignedDuration::try_from(length)
+            .ok()
+            .and_then(|length| now.checked_add(length).ok());
         change(ctx, |progress| {
             let reason = waited_for(&progress.wait);
-            progress.condition = Condition::Waiting { reason, until, next_wake_up };
+            progress.condition = Condition::Waiting {
+                reason,
+                until,
+                next_wake_up,
+            };
         });
         if rest(ctx, length, "the Retention wait", |progress| progress.skip_wait).await? == Rested::Woken {
             break;
@@ -87,8 +108,14 @@ async fn retention_wait(ctx: &Ctx) -> Result<(), Halt> {
 /// When the last closed record from before dual writes is due to go: `dual_since` and the longest Retention
 /// Period of the Namespaces that still have one. `None` while only open executions are waited for.
 fn deadline(dual_since: Timestamp, namespaces: &[NamespaceWait]) -> Option<Timestamp> {
-    let longest = namespaces.iter().filter(|wait| wait.closed > 0).map(|wait| wait.retention_seconds).max()?;
-    dual_since.checked_add(SignedDuration::from_secs(i64::try_from(longest).ok()?)).ok()
+    let longest = namespaces
+        .iter()
+        .filter(|wait| wait.closed > 0)
+        .map(|wait| wait.retention_seconds)
+        .max()?;
+    dual_since
+        .checked_add(SignedDuration::from_secs(i64::try_from(longest).ok()?))
+        .ok()
 }
 
 /// Until the deadline, but looking again now and then.

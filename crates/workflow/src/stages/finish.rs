@@ -25,10 +25,19 @@ pub(crate) async fn finish(ctx: &Ctx) -> Result<(), Halt> {
         progress.note(at, "migration", true, entry);
     });
     if checked.missing > 0 {
-        let message = format!("{} records of the source are not in the target though their executions exist", checked.missing);
+        let message = format!(
+            "{} records of the source are not in the target though their executions exist",
+            checked.missing
+        );
         return Err(Problem::new(Code::DriftRemains, message)
             .remedy("copy them with `crossfade copy`, then `resume`")
             .into());
     }
-    firm(ctx, ClusterWork::release_lock, context(ctx), options::work("give the migration lock back")).await
+    firm(
+        ctx,
+        ClusterWork::release_lock,
+        context(ctx),
+        options::work("give the migration lock back"),
+    )
+    .await
 }

@@ -32,7 +32,11 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
         HostConfig::Promoted => "the target as primary",
     };
     doing(ctx, format!("{}: restarting with {words}", host.name));
-    let order = ConfigureHost { context: context(ctx), host: host.clone(), to };
+    let order = ConfigureHost {
+        context: context(ctx),
+        host: host.clone(),
+        to,
+    };
     let options = options::host_work(&host.name, host.restart_within.0, &format!("{}: {words}", host.name));
     let configured = ordered(ctx, HostWork::configure_host, order, options).await?;
     change(ctx, |progress| {
@@ -51,8 +55,16 @@ pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Re
     change(ctx, |progress| progress.dynamic_config_touched = true);
     for host in read(ctx, |progress| progress.spec.cluster.hosts.clone()) {
         doing(ctx, format!("{}: dynamic config: {words}", host.name));
-        let order = SetDynamicConfig { context: context(ctx), host: host.clone(), to: to.clone() };
-        let options = options::host_work(&host.name, Duration::ZERO, &format!("{}: dynamic config: {words}", host.name));
+        let order = SetDynamicConfig {
+            context: context(ctx),
+            host: host.clone(),
+            to: to.clone(),
+        };
+        let options = options::host_work(
+            &host.name,
+            Duration::ZERO,
+            &format!("{}: dynamic config: {words}", host.name),
+        );
         ordered(ctx, HostWork::set_dynamic_config, order, options).await?;
     }
     Ok(())
@@ -61,6 +73,8 @@ pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Re
 /// How long it takes until every host acts on a changed dynamic config file. The server's file client polls
 /// (common/dynamicconfig/file_based_client.go, 1.21 to 1.32); no API tells what it has read.
 pub(crate) fn propagation(ctx: &Ctx) -> Duration {
-    let poll = read(ctx, |progress| progress.plan.as_ref().map_or(0, |plan| plan.poll_seconds));
+    let poll = read(ctx, |progress| {
+        progress.plan.as_ref().map_or(0, |plan| plan.poll_seconds)
+    });
     Duration::from_secs(poll) + READ_MARGIN
 }

@@ -22,21 +22,38 @@ pub(crate) async fn preflight(ctx: &Ctx) -> Result<(), Halt> {
     let hosts = read(ctx, |progress| progress.spec.cluster.hosts.clone());
 
     let asked = hosts.iter().map(|host| {
-        let order = InspectHost { context: context(ctx), host: host.clone() };
+        let order = InspectHost {
+            context: context(ctx),
+            host: host.clone(),
+        };
         let options = options::probe_host(&host.name, &format!("look at the files of {}", host.name));
         ordered(ctx, HostWork::inspect_host, order, options).boxed_local()
     });
-    let cluster = ordered(ctx, ClusterWork::inspect_cluster, context(ctx), options::probe("ask the cluster"));
+    let cluster = ordered(
+        ctx,
+        ClusterWork::inspect_cluster,
+        context(ctx),
+        options::probe("ask the cluster"),
+    );
     let (cluster, hosts) = futures_util::future::join(cluster, join_all(asked)).await;
-    let hosts: Vec<_> = hosts.into_iter().filter_map(|facts| noted(facts, &mut problems)).collect();
+    let hosts: Vec<_> = hosts
+        .into_iter()
+        .filter_map(|facts| noted(facts, &mut problems))
+        .collect();
     let cluster = noted(cluster, &mut problems);
     control::checkpoint(ctx).await?;
 
     let stores = match &cluster {
         Some(cluster) => {
-            let order = PrepareTarget { context: context(ctx), server_version: cluster.version.clone() };
+            let order = PrepareTarget {
+                context: context(ctx),
+                server_version: cluster.version.clone(),
+            };
             let options = options::probe("look at both stores");
-            noted(ordered(ctx, ClusterWork::inspect_stores, order, options).await, &mut problems)
+            noted(
+                ordered(ctx, ClusterWork::inspect_stores, order, options).await,
+                &mut problems,
+            )
         }
         None => None,
     };
@@ -46,12 +63,20 @@ pub(crate) async fn preflight(ctx: &Ctx) -> Result<(), Halt> {
     if !problems.is_empty() {
         return Err(Halt::Problems(problems));
     }
-    let plan = read(ctx, |progress| plan::assemble(&progress.spec, &cluster, &hosts, &stores)).map_err(Halt::Problems)?;
+    let plan = read(ctx, |progress| {
+        plan::assemble(&progress.spec, &cluster, &hosts, &stores)
+    })
+    .map_err(Halt::Problems)?;
 
     control::doing(ctx, "taking the cluster's migration lock");
-    ordered(ctx, ClusterWork::take_lock, context(ctx), options::probe("take the migration lock"))
-        .await
-        .map_err(Halt::Problems)?;
+    ordered(
+        ctx,
+        ClusterWork::take_lock,
+        context(ctx),
+        options::probe("take the migration lock"),
+    )
+    .await
+    .map_err(Halt::Problems)?;
     change(ctx, |progress| {
         progress.hosts = plan
             .hosts

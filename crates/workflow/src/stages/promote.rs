@@ -15,22 +15,40 @@ use crate::{
 pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
     // The last moment at which a rollback costs nothing is the last moment to look. Once a host is promoted
     // the source falls behind, so a second entry into this stage must not compare again.
-    let begun = read(ctx, |progress| progress.hosts.iter().any(|host| host.ordered == HostConfig::Promoted));
+    let begun = read(ctx, |progress| {
+        progress.hosts.iter().any(|host| host.ordered == HostConfig::Promoted)
+    });
     if !begun {
         verify::until_clean(ctx).await?;
     }
-    let hosts: Vec<_> = read(ctx, |progress| progress.spec.hosts_in_order().into_iter().cloned().collect());
+    let hosts: Vec<_> = read(ctx, |progress| {
+        progress.spec.hosts_in_order().into_iter().cloned().collect()
+    });
     for host in &hosts {
         checkpoint(ctx).await?;
-        configure(ctx, host, HostConfig::Promoted).await.map_err(Halt::Problems)?;
+        configure(ctx, host, HostConfig::Promoted)
+            .await
+            .map_err(Halt::Problems)?;
     }
     // A host still on the old config with the keys gone would write to the source alone, which is no longer
     // read. Only now does no host have a secondary, and nothing reads the keys.
     checkpoint(ctx).await?;
-    everywhere(ctx, &DynamicConfig::Removed, "both keys removed").await.map_err(Halt::Problems)?;
+    everywhere(ctx, &DynamicConfig::Removed, "both keys removed")
+        .await
+        .map_err(Halt::Problems)?;
     dual_write::prove(ctx, "promoted", false, true).await?;
     control::doing(ctx, "proving through the frontend that the target answers");
-    let order = ProveReads { context: context(ctx), namespaces: None, from: Answers::Target };
-    firm(ctx, ClusterWork::prove_reads, order, options::work("prove which store answers")).await?;
+    let order = ProveReads {
+        context: context(ctx),
+        namespaces: None,
+        from: Answers::Target,
+    };
+    firm(
+        ctx,
+        ClusterWork::prove_reads,
+        order,
+        options::work("prove which store answers"),
+    )
+    .await?;
     Ok(())
 }

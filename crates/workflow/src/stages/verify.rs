@@ -25,7 +25,10 @@ pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
     change(ctx, |progress| {
         let repaired = progress.verify.repaired;
         if progress.verify.clean_at.is_some() || progress.verify.round >= ROUNDS {
-            progress.verify = VerifyProgress { repaired, ..VerifyProgress::default() };
+            progress.verify = VerifyProgress {
+                repaired,
+                ..VerifyProgress::default()
+            };
         }
     });
     loop {
@@ -44,8 +47,14 @@ pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
             return Ok(());
         }
         if round >= ROUNDS {
-            let (drift, samples) = read(ctx, |progress| (progress.verify.drift, progress.verify.samples.join(", ")));
-            return Err(Problem::new(Code::DriftRemains, format!("after {round} rounds: {drift}; for example {samples}")).into());
+            let (drift, samples) = read(ctx, |progress| {
+                (progress.verify.drift, progress.verify.samples.join(", "))
+            });
+            return Err(Problem::new(
+                Code::DriftRemains,
+                format!("after {round} rounds: {drift}; for example {samples}"),
+            )
+            .into());
         }
     }
 }
@@ -55,7 +64,11 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
     change(ctx, |progress| {
         if progress.verify.cursor.is_none() {
             let VerifyProgress { round, repaired, .. } = progress.verify;
-            progress.verify = VerifyProgress { round: round + 1, repaired, ..VerifyProgress::default() };
+            progress.verify = VerifyProgress {
+                round: round + 1,
+                repaired,
+                ..VerifyProgress::default()
+            };
         }
     });
     loop {
@@ -73,7 +86,10 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
         if step.done {
             return Ok(read(ctx, |progress| {
                 let verify = &progress.verify;
-                format!("{} records compared, {}, {} repaired so far", verify.compared, verify.drift, verify.repaired)
+                format!(
+                    "{} records compared, {}, {} repaired so far",
+                    verify.compared, verify.drift, verify.repaired
+                )
             }));
         }
     }
@@ -87,5 +103,10 @@ fn add(verify: &mut VerifyProgress, step: &Compared) {
     verify.drift.extra += step.drift.extra;
     verify.repaired += step.repaired;
     verify.cursor.clone_from(&step.cursor);
-    verify.samples.extend(step.samples.iter().take(10_usize.saturating_sub(verify.samples.len())).cloned());
+    verify.samples.extend(
+        step.samples
+            .iter()
+            .take(10_usize.saturating_sub(verify.samples.len()))
+            .cloned(),
+    );
 }
