@@ -10,9 +10,9 @@ use crate::connection;
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 failed, 2 refused (bad input, or not feasible), 3 drift found.
 
-The connection is read as the temporal CLI reads it: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
-TEMPORAL_TLS and TEMPORAL_TLS_*, TEMPORAL_GRPC_META_*, or a profile of the file TEMPORAL_CONFIG_FILE.
-RUST_LOG sets what is logged to stderr.";
+The connection is read as the temporal CLI reads it: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, \
+TEMPORAL_TLS and TEMPORAL_TLS_*, TEMPORAL_GRPC_META_*, or a profile of the file TEMPORAL_CONFIG_FILE. RUST_LOG sets \
+what is logged to stderr.";
 
 /// Move a live Temporal cluster from one Visibility store to another.
 ///

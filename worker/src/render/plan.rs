@@ -8,7 +8,7 @@ use crossfade_plan::{
 
 use super::{
     table::Table,
-    words::{count, counted, retention, seconds},
+    words::{count, counted, retention},
 };
 
 /// The whole plan.
@@ -30,7 +30,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
             "Point of no return\n  {}: until it begins, `crossfade rollback` restores every file byte for byte",
             plan.point_of_no_return
         ),
-        format!("Time\n  {}", times(plan).join("\n  ")),
+        format!("Time\n  {}", plan.estimate.lines().join("\n  ")),
     ];
     if !plan.warnings.is_empty() {
         let warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("  {warning}")).collect();
@@ -102,11 +102,4 @@ fn colored(line: &str) -> String {
         _ => style(line),
     };
     line.to_string()
-}
-
-fn times(plan: &Plan) -> Vec<String> {
-    vec![format!(
-        "each change of the dynamic config takes up to {} to be read everywhere",
-        seconds(plan.poll_seconds)
-    )]
 }

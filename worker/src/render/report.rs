@@ -13,7 +13,7 @@ pub(crate) fn report(report: &Report) -> String {
     let result = report.result.as_ref().map_or("it goes on; this is how it stands", words_of);
     let mut parts = vec![
         format!("{}  {result}", console::style(&report.migration).bold()),
-        facts(report).into_iter().map(|(name, value)| format!("  {name:<17} {value}")).collect::<Vec<_>>().join("\n"),
+        facts(report).into_iter().map(|(name, value)| format!("  {name:<18}  {value}")).collect::<Vec<_>>().join("\n"),
         format!("Stages\n{}", stages(report)),
         format!("Hosts\n{}", hosts(report)),
     ];

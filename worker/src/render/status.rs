@@ -108,7 +108,8 @@ fn stages(status: &Status, now: Timestamp) -> String {
         };
         let gate = match gate {
             Some(gate) if status.approvals.contains_key(&gate) => "approved",
-            Some(_) => "waits for approval",
+            Some(gate) if status.condition == (Condition::AwaitingApproval { gate }) => "waits for approval",
+            Some(_) => "asks first",
             None => "",
         };
         table.row([mark.to_owned(), stage.to_string(), gate.to_owned(), began, took]);

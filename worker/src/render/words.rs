@@ -23,10 +23,12 @@ pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", count(number))
 }
 
-/// A length of time by its two largest units: `2h 3m`, `4s`, `350ms`.
+/// A length of time by its two largest units: `2h 3m`, `4.2s`, `350ms`.
 pub(crate) fn span(length: Duration) -> String {
-    if length.as_secs() == 0 {
-        return format!("{}ms", length.as_millis());
+    match (length.as_secs(), length.subsec_millis() / 100) {
+        (0, _) => return format!("{}ms", length.as_millis()),
+        (whole @ 1..10, tenths @ 1..) => return format!("{whole}.{tenths}s"),
+        _ => {}
     }
     let mut rest = length.as_secs();
     let mut parts = Vec::new();
@@ -83,7 +85,9 @@ mod tests {
         for (millis, text) in [
             (0, "0ms"),
             (350, "350ms"),
-            (4_200, "4s"),
+            (4_000, "4s"),
+            (4_299, "4.2s"),
+            (10_900, "10s"),
             (60_000, "1m"),
             (3_723_000, "1h 2m"),
             (86_400_000, "1d"),
