@@ -46,6 +46,8 @@ pub(crate) struct SqliteEntry {
     pub(crate) path: PathBuf,
     /// `mode: ro` in the server's connect attributes.
     pub(crate) read_only: bool,
+    /// Whether the server waits for another writer's lock.
+    pub(crate) busy_timeout: bool,
 }
 
 /// A PostgreSQL database.
@@ -115,9 +117,11 @@ fn sqlite(sql: &Map<String, Value>) -> Result<SqliteEntry, OpenError> {
     if !path.is_absolute() {
         return Err(OpenError::RelativePath { path: name });
     }
+    let busy_timeout = attributes.get("busy_timeout").is_some_and(|timeout| timeout != "0");
     Ok(SqliteEntry {
         path,
         read_only: mode == "ro",
+        busy_timeout,
     })
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn inspect(entry: SqliteEntry) -> Result<Facts, OpenError> {
         records_estimate: records,
         bytes: metadata.as_ref().map(|file| file.len()),
         free_bytes: free_bytes(&entry),
-        warnings: warnings(&journal),
+        warnings: warnings(&entry, &journal),
         store: store.clone(),
     };
     if has_table {
@@ -133,14 +133,22 @@ fn general(
     Ok((journal, recorded, has_table.then_some(records.unsigned_abs())))
 }
 
-fn warnings(journal: &str) -> Vec<String> {
-    if journal.eq_ignore_ascii_case("wal") {
-        return Vec::new();
+fn warnings(entry: &SqliteEntry, journal: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !journal.eq_ignore_ascii_case("wal") {
+        warnings.push(format!(
+            "its journal mode is {journal}: reading blocks the server's writes and the other way round; set \
+             journal_mode: wal under connectAttributes in the server's config"
+        ));
     }
-    vec![format!(
-        "its journal mode is {journal}: reading blocks the server's writes and the other way round. \
-         Set journal_mode: wal and a busy_timeout under connectAttributes in the server's config"
-    )]
+    if !entry.busy_timeout {
+        warnings.push(
+            "the server gives up at once when another process writes to this file, and tries again later; set \
+             busy_timeout: 10000 under connectAttributes in the server's config to have it wait"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 fn free_bytes(entry: &SqliteEntry) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! SQLite: plugin `sqlite`, in a file beside which the server may be running.
 //!
-//! Reads go through a connection that cannot write. Writes come in small transactions, because the server's driver
-//! waits for no lock unless its config says so (`busy_timeout` under `connectAttributes`): what it meets is then an
-//! error, which it tries again.
+//! Reads go through a connection that cannot write. Writes come in small transactions with pauses between them, because
+//! the server's driver waits for no lock unless its config says so (`busy_timeout` under `connectAttributes`): a write
+//! that meets ours is an error to it, which it tries again, and must have a fair chance to pass.
 
 mod connection;
 mod inspect;
@@ -10,6 +10,7 @@ mod row;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
@@ -24,8 +25,12 @@ use crate::entry::SqliteEntry;
 use crate::error::OpenError;
 use crate::schema::{OLDEST, missing_columns};
 
-/// Records written per transaction: a few milliseconds of the file's only write lock.
-const TRANSACTION: usize = 100;
+/// Records written per transaction: some ten milliseconds of the file's only write lock (a record goes into more than
+/// forty indexes).
+const TRANSACTION: usize = 25;
+
+/// The longest pause after a transaction; else as long as it took, so that the lock is free half of the time.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// One visibility file.
 pub(crate) struct Sqlite {
@@ -153,8 +158,10 @@ impl Sqlite {
         let statements = self.statements.clone();
         let write = move |connection: &mut Connection, store: &str| {
             let fault = |error: rusqlite::Error| of(store, &error);
-            let mut changed = 0;
+            let (mut changed, mut pause) = (0, Duration::ZERO);
             for items in items.chunks(TRANSACTION) {
+                std::thread::sleep(pause.min(LONGEST_PAUSE));
+                let start = Instant::now();
                 let transaction = connection
                     .transaction_with_behavior(TransactionBehavior::Immediate)
                     .map_err(fault)?;
@@ -162,6 +169,7 @@ impl Sqlite {
                     changed += call(&statements, &transaction, store, item)?;
                 }
                 transaction.commit().map_err(fault)?;
+                pause = start.elapsed();
             }
             Ok(changed)
         };

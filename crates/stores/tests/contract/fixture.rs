@@ -70,7 +70,7 @@ pub(crate) fn sqlite_entry(path: &Path) -> Value {
 /// The server of this test binary. It dies with it: a watching shell stops it when our end of a pipe closes.
 pub(crate) struct Postgres {
     pub(crate) port: u16,
-    _directory: TempDir,
+    directory: TempDir,
     _process: Child,
 }
 
@@ -88,6 +88,7 @@ impl Postgres {
         let data = directory.path().join("data");
         let password_file = directory.path().join("password");
         std::fs::write(&password_file, PASSWORD).expect("a password file");
+        certificates(directory.path());
         if is_root() {
             // PostgreSQL refuses to run as root.
             run(Command::new("chown").args(["-R", "postgres"]).arg(directory.path()));
@@ -115,8 +116,9 @@ impl Postgres {
         let server = as_postgres(&binaries.join("postgres"));
         let log = std::fs::File::create(directory.path().join("log")).expect("a log");
         let mut command = Command::new("sh");
-        // The server runs until this test binary ends, however it ends: then `read` sees the end of our pipe.
-        let script = "\"$@\" & server=$!; read _; kill -INT $server; wait $server";
+        // The server runs until this test binary ends, however it ends: then `read` sees the end of our pipe. Not by
+        // SIGINT, which a shell has its background processes ignore.
+        let script = "\"$@\" & server=$!; read _; kill $server; wait $server";
         command
             .args(["-c", script, "sh"])
             .arg(server.get_program())
@@ -131,7 +133,15 @@ impl Postgres {
             "-c",
             "unix_socket_directories=",
         ]);
-        command.args(["-c", "fsync=off", "-c", "max_connections=50"]);
+        command.args(["-c", "fsync=off", "-c", "max_connections=50", "-c", "ssl=on"]);
+        command.arg("-c").arg(format!(
+            "ssl_cert_file={}",
+            directory.path().join("server.pem").display()
+        ));
+        command.arg("-c").arg(format!(
+            "ssl_key_file={}",
+            directory.path().join("server.key").display()
+        ));
         command
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log"))
@@ -139,7 +149,7 @@ impl Postgres {
         let process = command.spawn().expect("a shell");
         let server = Self {
             port,
-            _directory: directory,
+            directory,
             _process: process,
         };
         server.wait();
@@ -149,7 +159,7 @@ impl Postgres {
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Err(error) = self.try_admin("postgres") {
-            let log = std::fs::read_to_string(self._directory.path().join("log")).unwrap_or_default();
+            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "PostgreSQL does not come up: {error}\n{log}");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -188,6 +198,11 @@ impl Postgres {
             });
             job.join().expect("the statements to run");
         });
+    }
+
+    /// A file of the server's certificates: `ca.pem` signed `server.pem` for the name `postgres.test`; `other.pem` did not.
+    pub(crate) fn certificate(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// A new database without a schema.
@@ -232,6 +247,34 @@ impl Postgres {
             "connectAttributes": {"application_name": "test"},
         }})
     }
+}
+
+/// Makes a certificate for `postgres.test` (and no other name), the authority that signed it, and one that did not.
+fn certificates(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let authority = || {
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        (certificate.pem(), rcgen::Issuer::new(parameters, key))
+    };
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+    };
+    let (ca, issuer) = authority();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let parameters = rcgen::CertificateParams::new(["postgres.test".to_owned()]).expect("parameters");
+    write(
+        "server.pem",
+        parameters.signed_by(&key, &issuer).expect("a certificate").pem(),
+    );
+    write("server.key", key.serialize_pem());
+    write("ca.pem", ca);
+    write("other.pem", authority().0);
 }
 
 struct Admin {

@@ -54,8 +54,6 @@ async fn postgres_says_what_is_wrong() {
         inspect(&good).await.is_ok(),
         "a database without a schema can be looked at"
     );
-    let no_tls = error(&with("tls", json!({"enabled": true}))).await;
-    assert!(matches!(no_tls, OpenError::Tls { .. }), "{no_tls:?}");
     let no_file = error(&with(
         "connectAttributes",
         json!({"sslmode": "verify-full", "sslrootcert": "/no/ca.pem"}),
@@ -70,6 +68,57 @@ async fn postgres_says_what_is_wrong() {
     assert!(
         matches!(error(&old).await, OpenError::SchemaTooOld { missing, .. } if missing.contains("history_size_bytes"))
     );
+}
+
+/// `sslmode` and the `tls` section mean what they mean to the server: what is encrypted, and what is verified.
+#[tokio::test]
+async fn postgres_over_tls() {
+    let plain = postgres().visibility("over_tls", "v1.13");
+    let file = |name: &str| postgres().certificate(name);
+    let with = |attributes: Value, tls: Value| {
+        let mut entry = plain.clone();
+        entry["sql"]["connectAttributes"] = attributes;
+        entry["sql"]["tls"] = tls;
+        entry
+    };
+    let verified = |ca: &str, name: Value| json!({"enabled": true, "enableHostVerification": true, "caFile": file(ca), "serverName": name});
+    let accepted = [
+        with(json!({"sslmode": "disable"}), json!(null)),
+        with(json!({"sslmode": "prefer"}), json!(null)),
+        with(json!({"sslmode": "require"}), json!(null)),
+        with(
+            json!({"sslmode": "verify-ca", "sslrootcert": file("ca.pem")}),
+            json!(null),
+        ),
+        with(json!({}), json!({"enabled": true})),
+        with(json!({}), verified("ca.pem", json!("postgres.test"))),
+    ];
+    for entry in accepted {
+        open(&entry).await.unwrap_or_else(|error| panic!("{entry}: {error}"));
+    }
+    let refused = [
+        with(
+            json!({"sslmode": "verify-full", "sslrootcert": file("ca.pem")}),
+            json!(null),
+        ),
+        with(
+            json!({"sslmode": "verify-ca", "sslrootcert": file("other.pem")}),
+            json!(null),
+        ),
+        with(
+            json!({"sslmode": "require", "sslrootcert": file("other.pem")}),
+            json!(null),
+        ),
+        with(json!({}), verified("ca.pem", json!("another.test"))),
+        with(json!({}), verified("other.pem", json!("postgres.test"))),
+        with(json!({}), json!({"enabled": true, "certFile": file("server.pem")})),
+    ];
+    for entry in refused {
+        let refused = error(&entry).await;
+        assert!(matches!(refused, OpenError::Tls { .. }), "{entry}: {refused:?}");
+    }
+    let unknown_mode = error(&with(json!({"sslmode": "maybe"}), json!(null))).await;
+    assert!(matches!(unknown_mode, OpenError::Malformed { .. }), "{unknown_mode:?}");
 }
 
 #[tokio::test]

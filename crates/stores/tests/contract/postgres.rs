@@ -19,7 +19,7 @@ async fn passes_the_contract_with_the_newest_schema() {
 
 #[tokio::test]
 async fn passes_the_contract_with_schemas_without_versions() {
-    for version in ["v1.8", "v1.5", "v1.4"] {
+    for version in ["v1.8", "v1.5"] {
         let name = version.replace('.', "_");
         let store = opened(&postgres().visibility(&name, version)).await;
         assert!(!store.read().versioned());

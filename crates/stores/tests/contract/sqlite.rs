@@ -120,7 +120,7 @@ async fn tells_facts_and_leaves_nothing_behind() {
     let entry = fixture::sqlite(directory.path(), "v.db");
     let facts = inspect(&entry).await.expect("facts");
     assert_eq!(facts.writable, Some(Ok(())));
-    assert_eq!((facts.records_estimate, facts.warnings.len()), (Some(0), 0));
+    assert_eq!((facts.records_estimate, facts.warnings.len()), (Some(0), 1));
     assert!(facts.free_bytes.is_some_and(|bytes| bytes > 0) && facts.bytes.is_some_and(|bytes| bytes > 0));
     assert_eq!(facts.schema_faults(expected_schema("1.30.8").expect("known")), []);
     assert!(matches!(facts.schema, SchemaState::Present { recorded: None, .. }));
@@ -135,6 +135,9 @@ async fn tells_facts_and_leaves_nothing_behind() {
         "the probe stayed"
     );
 
+    let mut patient = entry.clone();
+    patient["sql"]["connectAttributes"]["busy_timeout"] = json!(10000);
+    assert_eq!(inspect(&patient).await.expect("facts").warnings, Vec::<String>::new());
     let mut alias = entry.clone();
     let path = directory.path().join("./v.db");
     alias["sql"]["databaseName"] = json!(path);
