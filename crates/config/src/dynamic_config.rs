@@ -181,6 +181,14 @@ impl DynamicConfig {
                 return Err(refuse(&self.file, line, reason));
             }
             seen.push((folded, key, line));
+            if let Some(meaning) = self.meaning.get(key.as_str())
+                && let Some(key) = self.outline.first_disagreement(&found.entry.value, meaning, key)
+                && [WRITING_MODE, READ_FROM_SECONDARY]
+                    .iter()
+                    .any(|k| key.to_lowercase().starts_with(&k.to_lowercase()))
+            {
+                return Err(refuse(&self.file, line, Reason::Ambiguous { key }));
+            }
             self.check_key(key, &found.entry.value)?;
         }
         Ok(())

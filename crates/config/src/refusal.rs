@@ -224,6 +224,14 @@ pub enum Reason {
         /// The second spelling.
         second: String,
     },
+    /// Two parsers read a value differently, so nobody can say what the server reads.
+    #[error(
+        "{key} is read differently by two YAML parsers; write it in plainer YAML (on one line, in quotes) and try again"
+    )]
+    Ambiguous {
+        /// Path of the key, dotted.
+        key: String,
+    },
     /// The edited text would not mean what was intended.
     #[error(
         "the edit would not mean exactly the file as it is plus the intended keys ({seen}), so it was not made; \

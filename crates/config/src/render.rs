@@ -179,34 +179,40 @@ pub(crate) fn flow_entry(key: &str, value: &Value, quotes: Quotes) -> String {
 
 /// A string as a scalar that every YAML parser reads back as that very string.
 pub(crate) fn scalar_text(text: &str, quotes: Quotes) -> String {
-    let printable = text.chars().all(|c| {
-        matches!(c, ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
-            && c != '\u{feff}'
-            && !matches!(c, '\u{2028}' | '\u{2029}')
-    });
     match quotes {
         Quotes::WhereNeeded if is_plain_safe(text) => text.to_owned(),
-        Quotes::Single if printable => format!("'{}'", text.replace('\'', "''")),
-        _ => {
-            let mut quoted = String::from("\"");
-            for c in text.chars() {
-                match c {
-                    '"' => quoted.push_str("\\\""),
-                    '\\' => quoted.push_str("\\\\"),
-                    '\n' => quoted.push_str("\\n"),
-                    '\r' => quoted.push_str("\\r"),
-                    '\t' => quoted.push_str("\\t"),
-                    ' '..='~' | '\u{a1}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' => {
-                        quoted.push(c)
-                    }
-                    c if (c as u32) <= 0xffff => quoted.push_str(&format!("\\u{:04x}", c as u32)),
-                    c => quoted.push_str(&format!("\\U{:08x}", c as u32)),
-                }
-            }
-            quoted.push('"');
-            quoted
+        Quotes::Single if text.chars().all(is_printable) && !text.contains("{{") => {
+            format!("'{}'", text.replace('\'', "''"))
         }
+        _ => double_quoted(text),
     }
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    let mut previous = None;
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            // Two braces in a row would make the file look like a template, and be one to tools that render any file.
+            '{' if previous == Some('{') => quoted.push_str("\\u007b"),
+            c if is_printable(c) => quoted.push(c),
+            c if (c as u32) <= 0xffff => quoted.push_str(&format!("\\u{:04x}", c as u32)),
+            c => quoted.push_str(&format!("\\U{:08x}", c as u32)),
+        }
+        previous = Some(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether every YAML parser takes the character as it is.
+fn is_printable(c: char) -> bool {
+    matches!(c, ' '..='~' | '\u{a1}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}')
 }
 
 /// Whether a string stands for itself without quotes, in block and in flow style, in YAML 1.1 and 1.2 alike.
@@ -276,6 +282,8 @@ mod tests {
             "1_000",
             "trailing ",
             "\u{0}",
+            "{{ x }}",
+            "{{{",
         ];
         for text in odd {
             for quotes in [Quotes::WhereNeeded, Quotes::Single, Quotes::Double] {
@@ -285,6 +293,7 @@ mod tests {
                 ] {
                     let value: yaml_serde::Value = yaml_serde::from_str(&document).expect(&document);
                     assert_eq!(value["k"].as_str(), Some(text), "{document}");
+                    assert!(!document.contains("{{"), "{document}");
                 }
             }
         }

@@ -164,6 +164,40 @@ impl Outline {
         }
     }
 
+    /// The path of the first value that reads differently here than in `meaning`, the other parser's view.
+    ///
+    /// Numbers and the like count as equal to any text: fields that the server reads as text are text here.
+    pub(crate) fn first_disagreement(&self, node: &Node, meaning: &yaml_serde::Value, path: &str) -> Option<String> {
+        fn walk(json: &Value, meaning: &yaml_serde::Value, path: &str) -> Option<String> {
+            use yaml_serde::Value as Yaml;
+            let agree = match (json, meaning) {
+                (Value::Object(object), Yaml::Mapping(mapping)) => {
+                    let below = |key: &str| format!("{path}.{key}");
+                    let known = |(key, value): (&String, &Value)| match mapping.get(key.as_str()) {
+                        Some(meaning) => walk(value, meaning, &below(key)),
+                        None => mapping.keys().all(Yaml::is_string).then(|| below(key)),
+                    };
+                    match object.iter().find_map(known) {
+                        Some(path) => return Some(path),
+                        None => object.len() == mapping.len(),
+                    }
+                }
+                (Value::Array(items), Yaml::Sequence(meanings)) if items.len() == meanings.len() => {
+                    return items
+                        .iter()
+                        .zip(meanings)
+                        .enumerate()
+                        .find_map(|(i, (item, meaning))| walk(item, meaning, &format!("{path}[{i}]")));
+                }
+                (Value::String(text), Yaml::String(meaning)) => text == meaning,
+                (Value::Object(_) | Value::Array(_), _) | (_, Yaml::Mapping(_) | Yaml::Sequence(_)) => false,
+                _ => true,
+            };
+            (!agree).then(|| path.to_owned())
+        }
+        walk(&self.json(node), meaning, path)
+    }
+
     /// How the given mapping is shared with another place, if it is: an anchor on it that an alias uses.
     pub(crate) fn shared(&self, node: &Node) -> Option<String> {
         let anchor = node.anchor.as_deref()?;

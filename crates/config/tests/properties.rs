@@ -231,7 +231,7 @@ fn endings(text: &str) -> (usize, usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 2, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn static_edits_are_exact_idempotent_and_reversible(hand in hand(), added in datastore()) {
@@ -359,7 +359,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn restoring_gives_identical_bytes(before in prop::collection::vec(any::<u8>(), 0..300), steps in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 1..5)) {
