@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crossfade_config::{
-    FileError, Restored, Written, check_writable, forget, read, restore, sha256, write_if_unchanged,
+    FileError, Restored, Written, check_writable, forget, kept_copy, read, restore, sha256, write_if_unchanged,
 };
 
 const ID: &str = "visibility-migration-1";
@@ -241,7 +241,9 @@ fn what_cannot_be_replaced_is_refused_before_anything_is_written() {
 #[test]
 fn a_damaged_copy_is_never_restored() {
     let folder = Folder::new();
+    assert_eq!(kept_copy(&folder.file, ID).expect("fine"), None);
     folder.write(BEFORE, AFTER).expect("written");
+    assert_eq!(kept_copy(&folder.file, ID).expect("kept").as_deref(), Some(BEFORE));
     fs::write(folder.kept("production.yaml.original"), "damaged").expect("written");
     assert!(matches!(restore(&folder.file, ID), Err(FileError::KeptDamaged { .. })));
     assert!(matches!(
