@@ -412,15 +412,6 @@ pub fn kept_copy(path: impl AsRef<Path>, migration_id: &str) -> Result<Option<Ve
     kept.load()?.map(|journal| kept.load_original(&journal)).transpose()
 }
 
-/// The file's content from before this migration's first write, proven to be it; `None` when the migration never wrote it.
-///
-/// # Errors
-/// As [`read`], and [`FileError::KeptDamaged`] when the kept copy is not what the journal says.
-pub fn kept_copy(path: impl AsRef<Path>, migration_id: &str) -> Result<Option<Vec<u8>>, FileError> {
-    let kept = Kept::of(&read(path)?.real_path, migration_id)?;
-    kept.load()?.map(|journal| kept.load_original(&journal)).transpose()
-}
-
 /// Removes what this migration keeps of the file; after that it can no longer be restored.
 ///
 /// # Errors
