@@ -267,10 +267,13 @@ fn versioned(folder: &Path) -> Result<PathBuf, SchemaError> {
         path: found.clone(),
         reason: format!("cannot be read: {e}"),
     })?;
-    if entries
+    // The tool passes over a link in silence, and then reports success.
+    let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let mut names = entries
         .flatten()
-        .any(|entry| entry.file_name().to_str().is_some_and(is_version))
-    {
+        .filter(is_folder)
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    if names.any(|name| is_version(&name)) {
         Ok(found)
     } else {
         Err(SchemaError::Folder {
@@ -346,19 +349,31 @@ fn outcome_of(said: &str) -> SchemaOutcome {
     SchemaOutcome::Applied { from, to }
 }
 
-/// The lines that say what went wrong; all of the output when none does.
+/// What went wrong, from the tool's log; the end of its output when it logged no error.
 fn errors_in(said: &str) -> String {
-    let errors: Vec<&str> = said
-        .lines()
-        .filter(|line| line.contains("ERROR") || line.contains("FATAL"))
-        .collect();
-    let text = if errors.is_empty() {
+    let errors: Vec<String> = said.lines().filter_map(error_in).collect();
+    if errors.is_empty() {
         last(said)
     } else {
-        errors.join("\n")
-    };
-    // The tool colours its levels.
-    text.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "")
+        errors.join("; ")
+    }
+}
+
+/// A log line is time, level, words and a JSON object, separated by tabs; levels are coloured.
+fn error_in(line: &str) -> Option<String> {
+    let fields: Vec<&str> = line.splitn(4, '\t').collect();
+    let level = fields.get(1)?;
+    if !level.contains("ERROR") && !level.contains("FATAL") {
+        return None;
+    }
+    let words = fields.get(2)?.trim_end_matches('.');
+    let details: Option<serde_json::Value> = fields.get(3).and_then(|json| serde_json::from_str(json).ok());
+    Some(
+        match details.as_ref().and_then(|d| d.get("error")).and_then(|e| e.as_str()) {
+            Some(error) => format!("{words}: {error}"),
+            None => words.to_owned(),
+        },
+    )
 }
 
 /// The end of a long text.
@@ -372,5 +387,43 @@ fn hidden(text: &str, secret: &str) -> String {
         text.to_owned()
     } else {
         text.replace(secret, "***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_words_are_understood() {
+        let applied = "DEBUG running 2 updates for current version 1.2\nDEBUG Schema updated from 1.2 to 1.3 {..}\n\
+                       DEBUG Schema updated from 1.3 to 1.4\t{..}\nINFO UpdateSchemaTask done";
+        assert_eq!(
+            outcome_of(applied),
+            SchemaOutcome::Applied {
+                from: Some("1.2".into()),
+                to: Some("1.4".into())
+            }
+        );
+        assert_eq!(
+            outcome_of("DEBUG found zero updates from current version 1.13\t{..}"),
+            SchemaOutcome::Current {
+                version: Some("1.13".into())
+            }
+        );
+        assert_eq!(
+            outcome_of("words of another release"),
+            SchemaOutcome::Applied { from: None, to: None }
+        );
+    }
+
+    #[test]
+    fn only_the_errors_are_told_and_the_secret_is_not() {
+        let said =
+            "T\tDEBUG\ta statement\nT\t\u{1b}[31mERROR\u{1b}[0m\tCannot connect.\t{\"error\": \"no \\\"pass\\\"\"}";
+        assert_eq!(hidden(&errors_in(said), "pass"), "Cannot connect: no \"***\"");
+        assert_eq!(errors_in("panic: no log line"), "panic: no log line");
+        assert_eq!(hidden("text", ""), "text");
+        assert_eq!(last(&"x".repeat(5000)).len(), TAIL as usize);
     }
 }

@@ -1,7 +1,10 @@
 //! Everything of this crate that a real Temporal server can prove.
 
+mod cache;
 mod canaries;
 mod frontend;
 mod lock;
+mod postgres;
 mod restart;
+mod schema;
 mod server;

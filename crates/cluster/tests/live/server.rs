@@ -12,31 +12,10 @@ use crossfade_cluster::{ConnectSettings, Frontend};
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 use tonic::IntoRequest;
 
+use crate::cache::program;
+
 pub(crate) const SHARDS: u32 = 4;
 pub(crate) const NAMESPACE: &str = "canaries";
-
-/// Where the binary is looked for; a test that does not find it fails and says how to get it.
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CROSSFADE_TEMPORAL_SERVER") {
-        return path.into();
-    }
-    let cache = std::env::var_os("CROSSFADE_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|c| Path::new(&c).join("crossfade")))
-        .or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache/crossfade")));
-    let cached = cache
-        .map(|c| c.join("servers/1.30.8/bin/temporal-server"))
-        .filter(|p| p.is_file());
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .map(|d| d.join("temporal-server"))
-            .find(|p| p.is_file())
-    };
-    cached.or_else(on_path).expect(
-        "this test needs temporal-server 1.30.8: run `cargo xtask servers`, or set CROSSFADE_TEMPORAL_SERVER to its path",
-    )
-}
 
 /// A server with a folder of its own. A watchdog stops it and removes the folder when this process ends, however.
 pub(crate) struct Server {
@@ -97,7 +76,12 @@ impl Server {
         script(
             &dir,
             "start.sh",
-            &START.replace("BINARY", &binary().display().to_string()),
+            &START.replace(
+                "BINARY",
+                &program("temporal-server", "CROSSFADE_TEMPORAL_SERVER")
+                    .display()
+                    .to_string(),
+            ),
         );
         script(&dir, "restart.sh", RESTART);
         let watchdog = Command::new("setsid")
