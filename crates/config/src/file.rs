@@ -269,6 +269,9 @@ fn writable(state: &FileState) -> Result<(), FileError> {
             links: metadata.nlink(),
         });
     }
+    if is_mount_point(path) {
+        return Err(FileError::Mounted { path: path.clone() });
+    }
     let denied = |e: &io::Error| {
         matches!(
             e.kind(),
@@ -308,6 +311,21 @@ fn writable(state: &FileState) -> Result<(), FileError> {
         Err(e) => Err(io_error(folder, "writing to", e)),
         Ok(_) => Ok(()),
     }
+}
+
+/// Whether the file itself is mounted, as containers do with single files; not known where there is no `/proc`.
+fn is_mount_point(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field is the mount point, with blanks and backslashes as octal escapes (proc_pid_mountinfo(5)).
+    let escaped = path
+        .to_string_lossy()
+        .replace('\\', "\\134")
+        .replace(' ', "\\040")
+        .replace('\t', "\\011");
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|mount| mount == escaped)
 }
 
 /// A name that no other process uses.

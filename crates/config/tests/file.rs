@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -236,6 +237,50 @@ fn what_cannot_be_replaced_is_refused_before_anything_is_written() {
         .set_len(32 << 20)
         .expect("a size");
     assert!(matches!(read(&missing), Err(FileError::TooLarge { .. })));
+}
+
+/// Only root can make these cases, and they are about another user: the test starts itself again as nobody.
+#[test]
+fn another_users_files_are_refused_before_anything_is_written() {
+    const FILE: &str = "CROSSFADE_TEST_FILE_OF_ANOTHER_USER";
+    if let Some(file) = std::env::var_os(FILE) {
+        let error = write_if_unchanged(&file, &sha256(BEFORE), AFTER, ID).expect_err("a refusal");
+        fs::write(Path::new(&file).with_extension("said"), error.to_string()).expect("told");
+        return;
+    }
+    let folder = Folder::new();
+    if fs::metadata(&folder.file).expect("metadata").uid() != 0 {
+        return;
+    }
+    let parent = folder.file.parent().expect("a folder");
+    fs::set_permissions(parent, Permissions::from_mode(0o777)).expect("mode");
+    let program = parent.join("again");
+    fs::copy(std::env::current_exe().expect("a path"), &program).expect("copied");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("mode");
+    for (mode, expected) in [
+        (0o666, "belongs to user 0, group 0"),
+        (0o644, "the file is read-only for this process"),
+    ] {
+        fs::set_permissions(&folder.file, Permissions::from_mode(mode)).expect("mode");
+        let mut again = std::process::Command::new(&program);
+        again.args(["--exact", "another_users_files_are_refused_before_anything_is_written"]);
+        let output = again
+            .env(FILE, &folder.file)
+            .current_dir(parent)
+            .uid(65534)
+            .gid(65534)
+            .output()
+            .expect("started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let said = folder.file.with_extension("said");
+        let error = fs::read_to_string(&said).expect("told");
+        fs::remove_file(&said).expect("removed");
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(folder.bytes(), BEFORE);
+        assert!(!folder.kept("").exists());
+    }
+    fs::remove_file(program).expect("removed");
+    folder.assert_tidy();
 }
 
 #[test]
