@@ -19,6 +19,9 @@ use crate::{
 
 /// How long activities under way may go on after the worker was asked to stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// The longest that a heartbeat is held back. An activity learns of its cancellation from the answer to one, so this
+/// is how soon a copy stops when the operator pauses or turns back.
+const HEARTBEAT_THROTTLE: Duration = Duration::from_secs(3);
 /// The longest that a finished activity's result is held while the frontend does not serve.
 const HOLD: Duration = Duration::from_secs(600);
 /// Pause before another look at a frontend that does not serve, or another attempt to connect.
@@ -77,6 +80,7 @@ async fn poll(
         client.clone(),
         WorkerOptions::new(names::TASK_QUEUE)
             .graceful_shutdown_period(GRACE)
+            .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
             .activity_inbound_interceptor(HoldResults(client.clone()))
             .register_activities(ClusterActivities)
             .register_workflow::<VisibilityMigration>()
@@ -87,6 +91,7 @@ async fn poll(
     for host in hosts {
         let options = WorkerOptions::new(names::host_task_queue(host))
             .graceful_shutdown_period(GRACE)
+            .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
             .activity_inbound_interceptor(HoldResults(client.clone()))
             .register_activities(host_work.clone())
             .build();

@@ -45,9 +45,20 @@ impl Estimate {
         let changes = 4 + u64::from(in_turn);
         // Once to add the target, once to promote it.
         let restarts = 2 * spec.cluster.hosts.len() as u64;
-        let within: u64 = spec.cluster.hosts.iter().map(|host| host.restart_within.0.as_secs()).sum();
-        let rate = spec.records_per_second.map_or(COPIED_A_SECOND, |rate| COPIED_A_SECOND.min(rate.max(1).into()));
-        let longest = namespaces.iter().map(|namespace| namespace.retention_seconds).max().unwrap_or_default();
+        let within: u64 = spec
+            .cluster
+            .hosts
+            .iter()
+            .map(|host| host.restart_within.0.as_secs())
+            .sum();
+        let rate = spec
+            .records_per_second
+            .map_or(COPIED_A_SECOND, |rate| COPIED_A_SECOND.min(rate.max(1).into()));
+        let longest = namespaces
+            .iter()
+            .map(|namespace| namespace.retention_seconds)
+            .max()
+            .unwrap_or_default();
         let backfill = spec.existing_records != ExistingRecords::Wait;
         let wait = spec.existing_records != ExistingRecords::Backfill;
         Self {
@@ -72,14 +83,29 @@ impl Estimate {
         let part = |seconds: u64, what: String| (seconds > 0).then(|| format!("{} {what}", Period::from_secs(seconds)));
         let at_most = Period::from_secs(self.restarting_at_most);
         let parts = [
-            part(self.dynamic_config, "until changes of the dynamic config are read everywhere".to_owned()),
-            part(self.restarting, format!("for {} restarts (at most {at_most}, then they count as failed)", self.restarts)),
+            part(
+                self.dynamic_config,
+                "until changes of the dynamic config are read everywhere".to_owned(),
+            ),
+            part(
+                self.restarting,
+                format!(
+                    "for {} restarts (at most {at_most}, then they count as failed)",
+                    self.restarts
+                ),
+            ),
             part(self.copying, "for copying existing records".to_owned()),
             part(self.comparing, "for comparing every record twice".to_owned()),
-            part(self.retention_wait, "for the longest Retention Period, longer while executions stay open".to_owned()),
+            part(
+                self.retention_wait,
+                "for the longest Retention Period, longer while executions stay open".to_owned(),
+            ),
             part(self.soaking, "for soaking".to_owned()),
         ];
-        let total = format!("about {}, without the time that gates wait", Period::from_secs(self.total()));
+        let total = format!(
+            "about {}, without the time that gates wait",
+            Period::from_secs(self.total())
+        );
         std::iter::once(total).chain(parts.into_iter().flatten()).collect()
     }
 }

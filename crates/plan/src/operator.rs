@@ -81,7 +81,8 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
 
 fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Rejected> {
     let gate = approval.gate;
-    if !progress.spec.gates.contains(&gate) {
+    // Accepting drift is a wish of its own: it is heard where there is no such gate too.
+    if !progress.spec.gates.contains(&gate) && approval.accept_drift.is_empty() {
         let gates: Vec<String> = progress.spec.gates.iter().map(Gate::to_string).collect();
         return Err(Rejected(format!(
             "this migration has no gate `{gate}`; it has {}",
@@ -97,6 +98,7 @@ fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Reject
     if !new_classes.is_empty() {
         progress.accepted_drift.extend(approval.accept_drift.iter().copied());
         progress.approvals.insert(gate, approval);
+        progress.try_again = matches!(progress.condition, Condition::NeedsOperator { .. });
         return Ok(format!(
             "`{gate}` approved by {by}, accepting drift: {}",
             new_classes.join(", ")

@@ -264,7 +264,7 @@ pub struct ReadWait {
 pub struct WaitFacts {
     /// When the answer was read.
     pub at: Timestamp,
-    /// Each Namespace that still has records from before dual writes in the source alone.
+    /// Each Namespace that still has records from before dual writes.
     pub namespaces: Vec<NamespaceWait>,
 }
 

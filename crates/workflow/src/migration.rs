@@ -9,7 +9,7 @@ use crossfade_plan::{
     message::Rejected,
     operator,
     plan::Plan,
-    problem::Problem,
+    problem::{Code, Problem},
     progress::{self, AuditEntry, Condition, Outcome, Progress, StageTiming, Status},
     report::Report,
     spec::Spec,
@@ -20,6 +20,7 @@ use serde_json::Value;
 use temporalio_common::data_converters::RawValue;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
+    MemoValue,
     SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
@@ -38,6 +39,9 @@ pub struct VisibilityMigration {
     /// Why the input is no spec, if it is none.
     refused: Vec<Problem>,
 }
+
+/// The memo field that holds the stage.
+const MEMO_STAGE: &str = "stage";
 
 type Validation = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -259,6 +263,7 @@ async fn pass_through(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
     control::gate(ctx).await?;
     let began = control::now(ctx);
     change(ctx, |progress| begin(&mut progress.timings, stage, began));
+    show_stage(ctx, stage)?;
     match stage {
         Stage::Preflight => stages::preflight(ctx).await?,
         Stage::PrepareTarget => stages::prepare_target(ctx).await?,
@@ -277,6 +282,12 @@ async fn pass_through(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
         progress.note(ended, "migration", true, format!("{stage} done"));
     });
     Ok(())
+}
+
+/// Puts the stage into the workflow's memo, where lists in Temporal UI and the command lines show it.
+fn show_stage(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
+    ctx.upsert_memo([(MEMO_STAGE, Some(MemoValue::new(stage.name())))])
+        .map_err(|error| Problem::new(Code::Unexpected, format!("the memo cannot be written: {error}")).into())
 }
 
 fn begin(timings: &mut Vec<StageTiming>, stage: Stage, began: Timestamp) {
@@ -301,7 +312,6 @@ async fn back(ctx: &Ctx) -> WorkflowResult<Report> {
 }
 
 fn aborted(remark: &str) -> WorkflowTermination {
-    use crossfade_plan::problem::Code;
     let problem = Problem::new(
         Code::Unexpected,
         format!("the operator gave the migration up ({remark}); the cluster is as it was"),

@@ -1,4 +1,4 @@
-//! What the Retention wait still waits for: the records that the source has and the target lacks.
+//! What the Retention wait still waits for: records from before dual writes that are still in the source.
 
 use std::collections::BTreeMap;
 
@@ -9,48 +9,46 @@ use crossfade_plan::{
 };
 use crossfade_visibility::{
     ports::{Count, Range},
-    record::{Key, Record},
+    record::Record,
 };
 use jiff::Timestamp;
 
 use super::{
     beat::Beat,
     frontend,
-    problems::{call, store as store_problem},
+    problems::{call, open as open_problem, store as store_problem},
     stores,
 };
 
 /// Records looked at in one step.
 const PAGE: usize = 1000;
 
-/// Reads both stores and the Namespaces' present Retention Periods.
+/// The server's own Namespace. Its few long-running workflows are carried over by verify, not waited for.
+const SYSTEM_NAMESPACE: &str = "temporal-system";
+
+/// Reads the source and the Namespaces' present Retention Periods.
 ///
-/// Everything written since dual writes began is in both stores, so what the target lacks is exactly what is
-/// waited for: closed records go with their Retention Period, open executions arrive when they change or close.
+/// Everything that started or closed since dual writes began is in both stores. Before that: closed records go with
+/// their Retention Period, open executions reach the target when they close.
 pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Problem> {
-    beat.doing("looking for records that only the source has");
+    beat.doing("looking for records from before dual writes");
     let frontend = frontend::open(&order.context.spec).await?;
     let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
-    let stores = stores::open(&order.context).await?;
-    let (source, target) = (stores.source.read(), stores.target.read());
-    let mut lacking: BTreeMap<String, Count> = BTreeMap::new();
+    let entry = stores::source_entry(&order.context)?;
+    let source = crossfade_stores::open(&entry).await.map_err(|error| open_problem(&error, "source"))?.read();
+    let mut left: BTreeMap<String, Count> = BTreeMap::new();
     let mut range = Range::default();
     loop {
         let page = source.scan(&range, PAGE).await.map_err(|error| store_problem(&error))?;
         let Some(last) = page.last() else { break };
         range.after = Some(last.key.clone());
-        let keys: Vec<Key> = page.iter().map(|record| record.key.clone()).collect();
-        let held = target.versions(&keys).await.map_err(|error| store_problem(&error))?;
-        for record in page.iter().filter(|record| !held.contains_key(&record.key)) {
-            if is_ours(record, &order.context.migration) {
-                continue;
-            }
-            let count = lacking.entry(record.key.namespace_id.clone()).or_default();
+        for record in page.iter().filter(|record| is_from_before(record, order)) {
+            let count = left.entry(record.key.namespace_id.clone()).or_default();
             if record.close_time.is_some() { count.closed += 1 } else { count.open += 1 }
         }
         beat.show(|heartbeat| heartbeat.scanned += page.len() as u64);
     }
-    let namespaces = lacking
+    let namespaces = left
         .into_iter()
         .map(|(id, count)| {
             let namespace = namespaces.iter().find(|namespace| namespace.id == id);
@@ -63,12 +61,20 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
                 open: count.open,
             }
         })
+        .filter(|wait| wait.namespace != SYSTEM_NAMESPACE)
         .collect();
     Ok(WaitFacts { at: Timestamp::now(), namespaces })
 }
 
-/// The migration and its lock were started before dual writes and stay open until the end: waiting for them would
-/// be waiting for ourselves. Verify carries them over.
+fn is_from_before(record: &Record, order: &ReadWait) -> bool {
+    match record.close_time {
+        Some(closed) => closed < order.dual_since,
+        None => record.start_time < order.dual_since && !is_ours(record, &order.context.migration),
+    }
+}
+
+/// The migration and its lock stay open until the end: waiting for them would be waiting for ourselves. Verify
+/// carries them over.
 fn is_ours(record: &Record, migration: &str) -> bool {
-    record.close_time.is_none() && (record.workflow_id == migration || record.workflow_id == lock::WORKFLOW_ID)
+    record.workflow_id == migration || record.workflow_id == lock::WORKFLOW_ID
 }
