@@ -113,7 +113,11 @@ mod tests {
             &["KeywordList01"],
         );
         check(json!({"KeywordList01": []}), json!({"KeywordList01": [""]}), &[]);
-        check(json!({"KeywordList01": []}), json!({"KeywordList01": ["", ""]}), &["KeywordList01"]);
+        check(
+            json!({"KeywordList01": []}),
+            json!({"KeywordList01": ["", ""]}),
+            &["KeywordList01"],
+        );
         check(
             json!({"Datetime01": "2024-01-01T01:00:00.5+01:00"}),
             json!({"Datetime01": "2024-01-01T00:00:00.500Z"}),

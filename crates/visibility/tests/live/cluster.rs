@@ -24,7 +24,7 @@ pub(crate) struct Cluster {
     pub(crate) source: Memory,
     pub(crate) target: Memory,
     /// `true` is an event at the source.
-    events: Mutex<VecDeque<(bool, Event)>>,
+    pub(crate) events: Mutex<VecDeque<(bool, Event)>>,
     /// How many events fall at each moment, cyclically.
     gusts: Mutex<VecDeque<usize>>,
     /// Calls of the target's `put` after which the caller is killed (its next call fails), as countdown.
@@ -236,12 +236,20 @@ pub(crate) fn cluster(lives: &[Life], gusts: &[usize], versioned: bool, parallel
                 _ => {}
             }
         }
+        let mut started: Option<Record> = None;
         // Each store sees the events of one execution in their order.
         let mut last = [0_i32; 2];
         for (moment, lag, what) in &life.events {
             version += 2;
             let event = match what {
-                0 if life.at_source.is_none() => Event::Start(record(life, version)),
+                // A second start is what refreshing an execution's tasks writes: a later version of the same content.
+                0 if life.at_source.is_none() => {
+                    let first = started.get_or_insert_with(|| record(life, version));
+                    Event::Start(Record {
+                        version: Some(version),
+                        ..first.clone()
+                    })
+                }
                 3 => Event::Delete(record(life, version).key),
                 _ => Event::Upsert(record(life, version)),
             };
