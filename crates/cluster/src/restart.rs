@@ -9,7 +9,7 @@
 //! | no marker | restarts |
 //! | `done` | nothing |
 //! | the lock held | waits for that attempt, then looks again |
-//! | `restarting`, the program still at work | waits for its end, then looks again |
+//! | `restarting`, the program still at work | waits for its end and for the service, then looks again |
 //! | `restarting`, the service has a new life | notes `done` |
 //! | `restarting`, the service has its old life, or that cannot be known | restarts: no restart is forgotten |
 //!
@@ -28,6 +28,9 @@ use crate::process::{Ended, TAIL, kill_group, run, tail};
 
 /// Pause between two looks at a service that comes back.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a service may take to listen after the program of an attempt that was cut short has ended.
+const SETTLE: Duration = Duration::from_secs(15);
 
 /// How a service is restarted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,10 +246,13 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
             state: State::Done, at, ..
         }) => return Ok(Restarted::Before { at }),
         Some(marker) => {
-            if let Some(program) = &marker.program {
-                outlive(program, order.within).await;
-            }
-            let now = order.restart.life(order.listener).await;
+            let now = match &marker.program {
+                Some(program) => {
+                    outlive(program, order.within).await;
+                    settle(&order, marker.before.is_some()).await
+                }
+                None => order.restart.life(order.listener).await,
+            };
             if let (Some(before), Some(now)) = (&marker.before, &now)
                 && before != now
             {
@@ -295,6 +301,18 @@ async fn outlive(program: &Program, within: Duration) {
         if begun.elapsed() >= within {
             kill_group(program.pid).await;
             return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The life of the service; one that is expected may be on its way.
+async fn settle(order: &RestartOnce, expected: bool) -> Option<Incarnation> {
+    let begun = Instant::now();
+    loop {
+        let now = order.restart.life(order.listener).await;
+        if now.is_some() || !expected || begun.elapsed() >= SETTLE {
+            return now;
         }
         tokio::time::sleep(PAUSE).await;
     }

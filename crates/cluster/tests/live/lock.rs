@@ -7,7 +7,7 @@ use crossfade_cluster::canary::{self, Flock};
 use crossfade_cluster::lock::{self, Acquire, HolderState, LockError, Owner};
 use crossfade_cluster::{ExecutionKey, Frontend};
 
-use crate::server::{NAMESPACE, shared};
+use crate::server::{NAMESPACE, Server, shared};
 
 /// A running workflow to stand for a migration.
 async fn migration(frontend: &Frontend, seed: &str) -> (Owner, ExecutionKey) {
@@ -123,6 +123,50 @@ async fn the_lock_goes_from_owner_to_owner_and_never_to_two() {
     }
     lock::release(&frontend, &holder).await.expect("released");
     canary::remove(&frontend, NAMESPACE, &[first_run, second_run, third_run], 3)
+        .await
+        .expect("removed");
+}
+
+#[tokio::test]
+async fn an_owner_on_another_cluster_is_asked_there() {
+    let control = shared().await.frontend().await;
+    let server = Server::start();
+    let migrated = server.frontend().await;
+    let (first, first_run) = migration(&control, "migration-elsewhere-first").await;
+    let (second, second_run) = migration(&control, "migration-elsewhere-second").await;
+    let mine = Acquire::Acquired { taken_from: None };
+    assert_eq!(
+        lock::acquire(&migrated, &first, Some(&control)).await.expect("asked"),
+        mine
+    );
+
+    let state = async |control| {
+        lock::holder(&migrated, control)
+            .await
+            .expect("asked")
+            .expect("held")
+            .state
+    };
+    assert_eq!(state(Some(&control)).await, HolderState::Running);
+    assert_eq!(state(None).await, HolderState::Elsewhere);
+    control
+        .terminate(NAMESPACE, &first_run.workflow_id, &first_run.run_id, "test")
+        .await
+        .expect("terminated");
+    assert_eq!(state(Some(&control)).await, HolderState::Gone);
+
+    let Acquire::HeldBy(_) = lock::acquire(&migrated, &second, None).await.expect("asked") else {
+        panic!("taken without a look at the other cluster")
+    };
+    let taken = lock::acquire(&migrated, &second, Some(&control)).await.expect("asked");
+    assert_eq!(
+        taken,
+        Acquire::Acquired {
+            taken_from: Some(first)
+        }
+    );
+    lock::release(&migrated, &second).await.expect("released");
+    canary::remove(&control, NAMESPACE, &[first_run, second_run], 2)
         .await
         .expect("removed");
 }

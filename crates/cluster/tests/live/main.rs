@@ -8,3 +8,4 @@ mod postgres;
 mod restart;
 mod schema;
 mod server;
+mod tls;

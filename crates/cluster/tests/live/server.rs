@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crossfade_cluster::{ConnectSettings, Frontend};
@@ -34,17 +35,19 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// Below the range from which the system takes ports for outgoing connections, and no two alike in this process.
     fn free() -> Self {
-        let taken: Vec<TcpListener> = (0..8)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
-        let p: Vec<u16> = taken.iter().map(|l| l.local_addr().expect("address").port()).collect();
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let first = (std::process::id() * 101 % 12_000) as u16;
+        let mut free = std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000)
+            .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let mut port = || free.next().expect("a free port");
         Self {
-            frontend: p[0],
-            history: p[1],
-            matching: p[2],
-            worker: p[3],
-            membership: [p[4], p[5], p[6], p[7]],
+            frontend: port(),
+            history: port(),
+            matching: port(),
+            worker: port(),
+            membership: [port(), port(), port(), port()],
         }
     }
 }
@@ -60,13 +63,19 @@ pub(crate) async fn shared() -> &'static Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with("", |_| {})
+    }
+
+    /// Starts a server whose config has `global` in its section of that name; `prepare` fills its folder before.
+    pub(crate) fn start_with(global: &str, prepare: impl Fn(&Path)) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("crossfade-cluster-")
             .tempdir()
             .expect("a folder")
             .keep();
         let ports = Ports::free();
-        fs::write(dir.join("server.yaml"), config(&dir, ports, "dynamic.yaml")).expect("config");
+        prepare(&dir);
+        fs::write(dir.join("server.yaml"), config(&dir, ports, global)).expect("config");
         fs::write(
             dir.join("dynamic.yaml"),
             "history.TaskDLQUnexpectedErrorAttempts:\n  - value: 2\n",
@@ -206,7 +215,7 @@ echo run >>restarts
 echo restarted
 "#;
 
-fn config(dir: &Path, ports: Ports, dynamic: &str) -> String {
+fn config(dir: &Path, ports: Ports, global: &str) -> String {
     let store = |name: &str| {
         format!(
             r#"
@@ -235,7 +244,7 @@ persistence:
   datastores:{}{}
 global:
   membership: {{ maxJoinDuration: 30s, broadcastAddress: "127.0.0.1" }}
-services:{}{}{}{}
+{global}services:{}{}{}{}
 clusterMetadata:
   enableGlobalNamespace: false
   failoverVersionIncrement: 10
@@ -245,7 +254,7 @@ clusterMetadata:
     active: {{ enabled: true, initialFailoverVersion: 1, rpcName: frontend, rpcAddress: "127.0.0.1:{}" }}
 dcRedirectionPolicy: {{ policy: noop }}
 dynamicConfigClient:
-  filepath: "{}/{dynamic}"
+  filepath: "{}/dynamic.yaml"
   pollInterval: 5s
 "#,
         store("main"),
