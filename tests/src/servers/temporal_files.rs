@@ -93,7 +93,9 @@ pub(super) fn dynamic_config() -> &'static str {
     "# Cluster-wide switches; every host reads this file again within five seconds.\n\
      limit.maxIDLength:\n  - value: 255\n    constraints: {}\n\n\
      # The nightly export lists a lot.\n\
-     frontend.namespaceRPS.visibility:\n  - value: 100\n    constraints: {}\n"
+     frontend.namespaceRPS.visibility:\n  - value: 100\n    constraints: {}\n\n\
+     # A deletion waits for the next checkpoint (1.30.8:service/history/transfer_queue_task_executor_base.go).\n\
+     history.transferProcessorUpdateAckInterval:\n  - value: 1s\n    constraints: {}\n"
 }
 
 /// The script that starts and stops one host: what a service manager does, on a machine that has none.
@@ -111,7 +113,7 @@ pid_file={pid_file}
 
 # One at a time: a restart that is asked for twice is done twice, one after the other.
 if [ -z "${{SERVE_LOCKED:-}}" ] && command -v flock >/dev/null 2>&1; then
-    SERVE_LOCKED=1 exec flock --close serve.lock "$0" "$@"
+    SERVE_LOCKED=1 exec flock --close serve.lock "./$(basename "$0")" "$@"
 fi
 
 running() {{
