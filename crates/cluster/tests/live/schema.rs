@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cache::{program, source};
 use crate::postgres::{PASSWORD, postgres};
+use crate::server::{NAMESPACE, Server};
 
 fn order(datastore: &Value) -> SchemaOrder {
     SchemaOrder {
@@ -180,6 +181,31 @@ async fn a_sqlite_file_gets_its_tables_from_temporals_file_or_from_the_server() 
             .to_string();
         assert!(error.contains("is not the absolute path of a file"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_server_takes_a_sqlite_file_that_the_tool_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("visibility.db");
+    let mut made = order(&sqlite(&path, &json!({})));
+    made.source = SchemaSource::Folder(source("schema/sqlite/v3/visibility"));
+    set_up(&made).await.expect("by the tool");
+
+    let server = Server::start_with("", |dir| {
+        std::fs::copy(&path, dir.join("visibility.db")).expect("copied");
+    });
+    let frontend = server.frontend().await;
+    assert_eq!(
+        frontend
+            .count(NAMESPACE, "WorkflowType = 'None'")
+            .await
+            .expect("counted"),
+        0
+    );
+    assert!(
+        tables(&server.dir.join("visibility.db")).contains(&"namespaces".to_owned()),
+        "setup did not run"
+    );
 }
 
 #[test]
