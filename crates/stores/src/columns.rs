@@ -48,6 +48,10 @@ impl Columns {
         self.0.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn versioned(&self) -> bool {
         self.has(VERSION)
     }

@@ -44,8 +44,14 @@ pub enum SchemaState {
 }
 
 /// The columns that a table has; asked through [`Facts::schema_faults`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ColumnSet(pub(crate) Columns);
+
+impl std::fmt::Debug for ColumnSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ColumnSet({} columns)", self.0.len())
+    }
+}
 
 /// What is wrong with a store's schema for one server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -41,13 +41,13 @@ const DRIVER_ONLY: [&str; 19] = [
     "target_session_attrs",
 ];
 
-/// What every session of ours is set to, unless the entry says otherwise: a statement that hangs must not hold a
-/// migration, and a forgotten transaction must not hold the server.
-const SESSION: [(&str, &str); 3] = [
-    ("statement_timeout", "300s"),
-    ("lock_timeout", "20s"),
-    ("idle_in_transaction_session_timeout", "60s"),
-];
+/// What every session of ours is set to, unless the entry says otherwise: a forgotten transaction must not hold the
+/// server up.
+const SESSION: [(&str, &str); 2] = [("lock_timeout", "20s"), ("idle_in_transaction_session_timeout", "60s")];
+
+/// How long one statement may take: a count of a large table is slow, a write that is slow hangs.
+const READ_TIMEOUT: (&str, &str) = ("statement_timeout", "30min");
+const WRITE_TIMEOUT: (&str, &str) = ("statement_timeout", "5min");
 
 /// One session, with its prepared statements.
 pub(super) struct Session {
@@ -197,7 +197,8 @@ where
 /// Applies the entry's run-time parameters, as the server's drivers do with attributes that they do not know.
 async fn configure(client: &Client, entry: &PostgresEntry, read_only: bool) -> Result<(), tokio_postgres::Error> {
     let set = "SELECT set_config($1, $2, false)";
-    for (name, value) in SESSION {
+    let timeout = if read_only { READ_TIMEOUT } else { WRITE_TIMEOUT };
+    for (name, value) in SESSION.into_iter().chain([timeout]) {
         client.execute(set, &[&name, &value]).await?;
     }
     for (name, value) in entry

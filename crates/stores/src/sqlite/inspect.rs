@@ -13,6 +13,7 @@ use crate::columns::Columns;
 use crate::entry::SqliteEntry;
 use crate::error::OpenError;
 use crate::facts::{ColumnSet, Facts, SchemaState};
+use crate::schema::SchemaVersion;
 
 /// A record that no cluster has, for the write that is rolled back.
 const PROBE: &str = "00000000-0000-0000-0000-000000000000";
@@ -69,20 +70,20 @@ pub(crate) async fn inspect(entry: SqliteEntry) -> Result<Facts, OpenError> {
     let reads = Lane::new(store.clone(), entry.path.clone(), true);
     let columns = columns(&reads, &entry).await?;
     let has_table = !columns.is_empty();
-    let (journal, recorded, records) = reads
-        .run(move |connection, store| general(connection, store, has_table))
+    let general = reads
+        .run(move |connection, store| General::read(connection, store, has_table))
         .await?;
 
     let metadata = std::fs::metadata(&entry.path).ok();
     let mut facts = Facts {
-        engine: format!("SQLite, journal mode {journal}"),
+        engine: format!("SQLite, journal mode {}", general.journal),
         identity: metadata.as_ref().map(|file| format!("{}/{}", file.dev(), file.ino())),
         schema: SchemaState::Absent,
         writable: None,
-        records_estimate: records,
-        bytes: metadata.as_ref().map(|file| file.len()),
+        records_estimate: general.records,
+        bytes: Some(general.bytes),
         free_bytes: free_bytes(&entry),
-        warnings: warnings(&entry, &journal),
+        warnings: warnings(&entry, &general.journal),
         store: store.clone(),
     };
     if has_table {
@@ -93,44 +94,54 @@ pub(crate) async fn inspect(entry: SqliteEntry) -> Result<Facts, OpenError> {
             .await;
         facts.writable = Some(written.map_err(|error| error.to_string()));
         facts.schema = SchemaState::Present {
-            recorded,
+            recorded: general.recorded,
             columns: ColumnSet(columns),
         };
     }
     Ok(facts)
 }
 
-/// Journal mode, recorded version and number of rows (the primary key's index is small beside the table).
-fn general(
-    connection: &mut Connection,
-    store: &str,
-    has_table: bool,
-) -> Result<(String, Option<crate::schema::SchemaVersion>, Option<u64>), Error> {
-    let read = || -> rusqlite::Result<_> {
-        let journal: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        let has_version: bool =
-            connection.query_row(include_str!("../../sql/sqlite/has_schema_version.sql"), [], |row| {
-                row.get(0)
-            })?;
-        let recorded: Option<String> = match has_version {
-            true => connection
-                .query_row(include_str!("../../sql/sqlite/schema_version.sql"), [], |row| {
-                    row.get(0)
-                })
-                .optional()?,
-            false => None,
+/// What the file says of itself.
+struct General {
+    journal: String,
+    recorded: Option<SchemaVersion>,
+    records: Option<u64>,
+    bytes: u64,
+}
+
+impl General {
+    fn read(connection: &mut Connection, store: &str, has_table: bool) -> Result<Self, Error> {
+        let read = || -> rusqlite::Result<Self> {
+            let number = |sql: &str| {
+                connection
+                    .query_row(sql, [], |row| row.get::<_, i64>(0))
+                    .map(i64::unsigned_abs)
+            };
+            // Counted by the engine, because the file alone is short of what still lies in the write-ahead log.
+            let bytes = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
+            let recorded: Option<String> = match number(include_str!("../../sql/sqlite/has_schema_version.sql"))? {
+                0 => None,
+                _ => connection
+                    .query_row(include_str!("../../sql/sqlite/schema_version.sql"), [], |row| {
+                        row.get(0)
+                    })
+                    .optional()?,
+            };
+            let recorded = recorded.and_then(|version| version.parse().ok());
+            Ok(Self {
+                journal: connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
+                // 0.x numbers SQLite's own schema, not the one that other engines count.
+                recorded: recorded.filter(|version: &SchemaVersion| version.major > 0),
+                records: if has_table {
+                    Some(number("SELECT COUNT(*) FROM executions_visibility")?)
+                } else {
+                    None
+                },
+                bytes,
+            })
         };
-        let records = match has_table {
-            true => connection.query_row("SELECT COUNT(*) FROM executions_visibility", [], |row| row.get(0))?,
-            false => 0_i64,
-        };
-        Ok((journal, recorded, records))
-    };
-    let (journal, recorded, records) = read().map_err(|error| of(store, &error))?;
-    // 0.x numbers SQLite's own schema, not the one that other engines count.
-    let recorded = recorded.and_then(|version| version.parse().ok());
-    let recorded = recorded.filter(|version: &crate::schema::SchemaVersion| version.major > 0);
-    Ok((journal, recorded, has_table.then_some(records.unsigned_abs())))
+        read().map_err(|error| of(store, &error))
+    }
 }
 
 fn warnings(entry: &SqliteEntry, journal: &str) -> Vec<String> {
