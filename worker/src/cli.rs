@@ -271,8 +271,13 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 fn drift_class(text: &str) -> Result<DriftClass, String> {
-    [DriftClass::Missing, DriftClass::Stale, DriftClass::Different, DriftClass::Extra]
-        .into_iter()
-        .find(|class| class.to_string() == text)
-        .ok_or_else(|| "expected missing, stale, different or extra".to_owned())
+    [
+        DriftClass::Missing,
+        DriftClass::Stale,
+        DriftClass::Different,
+        DriftClass::Extra,
+    ]
+    .into_iter()
+    .find(|class| class.to_string() == text)
+    .ok_or_else(|| "expected missing, stale, different or extra".to_owned())
 }

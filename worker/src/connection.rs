@@ -8,8 +8,7 @@ use std::{error::Error, fmt, path::Path, time::Duration};
 
 use clap::Args;
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, TlsOptions,
-    envconfig::{LoadClientConfigProfileOptions},
+    Client, ClientOptions, Connection, ConnectionOptions, TlsOptions, envconfig::LoadClientConfigProfileOptions,
     errors::ClientConnectError,
 };
 use temporalio_common::envconfig::{ClientConfigProfile, load_client_config_profile};
@@ -29,10 +28,23 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Settings {
     /// The frontend of the Temporal Server that runs the migration's workflow, HOST:PORT. Default: the profile file's,
     /// else 127.0.0.1:7233.
-    #[arg(long, global = true, env = "TEMPORAL_ADDRESS", hide_env_values = true, value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        global = true,
+        env = "TEMPORAL_ADDRESS",
+        hide_env_values = true,
+        value_name = "HOST:PORT"
+    )]
     pub(crate) address: Option<String>,
     /// The Namespace that the migration's workflow runs in. Default: the profile file's, else `default`.
-    #[arg(long, short, global = true, env = "TEMPORAL_NAMESPACE", hide_env_values = true, value_name = "NAME")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "TEMPORAL_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
     pub(crate) namespace: Option<String>,
 }
 
@@ -120,14 +132,20 @@ impl Settings {
     }
 
     fn resolve(&self) -> Result<(ConnectionOptions, Place), ConnectError> {
-        if let Some(path) = std::env::var("TEMPORAL_CONFIG_FILE").ok().filter(|path| !path.is_empty())
+        if let Some(path) = std::env::var("TEMPORAL_CONFIG_FILE")
+            .ok()
+            .filter(|path| !path.is_empty())
             && !Path::new(&path).is_file()
         {
-            return Err(ConnectError::Settings(format!("TEMPORAL_CONFIG_FILE names {path}, which is no file")));
+            return Err(ConnectError::Settings(format!(
+                "TEMPORAL_CONFIG_FILE names {path}, which is no file"
+            )));
         }
-        let options = LoadClientConfigProfileOptions::builder().config_file_strict(true).build();
-        let profile = load_client_config_profile(options, None)
-            .map_err(|error| ConnectError::Settings(error.to_string()))?;
+        let options = LoadClientConfigProfileOptions::builder()
+            .config_file_strict(true)
+            .build();
+        let profile =
+            load_client_config_profile(options, None).map_err(|error| ConnectError::Settings(error.to_string()))?;
         self.over(profile)
     }
 
@@ -135,9 +153,12 @@ impl Settings {
     fn over(&self, mut profile: ClientConfigProfile) -> Result<(ConnectionOptions, Place), ConnectError> {
         let given = |value: &Option<String>| value.clone().filter(|text| !text.trim().is_empty());
         // Without an address the client takes one with `http://`, and drops TLS with it.
-        let address = given(&self.address).or(given(&profile.address)).unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
-        let namespace =
-            given(&self.namespace).or(given(&profile.namespace)).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let address = given(&self.address)
+            .or(given(&profile.address))
+            .unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+        let namespace = given(&self.namespace)
+            .or(given(&profile.namespace))
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         profile.address = Some(address.clone());
         warn_of_what_is_not_applied(&profile);
         let tls_disabled = profile.tls.as_ref().is_some_and(|tls| tls.disabled == Some(true));
@@ -192,7 +213,11 @@ fn warn_of_what_is_not_applied(profile: &ClientConfigProfile) {
 /// Who we are in the workflow's history.
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    let host = if host.trim().is_empty() {
+        "localhost"
+    } else {
+        host.trim()
+    };
     format!("crossfade/{}@{host}", std::process::id())
 }
 

@@ -77,7 +77,9 @@ impl Failure {
 impl From<Vec<Problem>> for Failure {
     /// Problems that a retry may cure are failures; all others were refused before anything was done.
     fn from(problems: Vec<Problem>) -> Self {
-        let transient = problems.iter().any(|problem| problem.code.retryable() || problem.code == Code::Unexpected);
+        let transient = problems
+            .iter()
+            .any(|problem| problem.code.retryable() || problem.code == Code::Unexpected);
         Self {
             exit: if transient { Exit::Failed } else { Exit::Refused },
             message: problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use temporalio_client::{
-    RpcOptions, UntypedQuery, UntypedUpdate, UntypedWorkflowHandle, WorkflowDescribeOptions, WorkflowExecutionStatus,
-    WorkflowExecuteUpdateOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions,
-    WorkflowStartOptions,
+    RpcOptions, UntypedQuery, UntypedUpdate, UntypedWorkflowHandle, WorkflowDescribeOptions,
+    WorkflowExecuteUpdateOptions, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowQueryOptions, WorkflowStartOptions,
     errors::{WorkflowInteractionError, WorkflowQueryError, WorkflowStartError, WorkflowUpdateError},
 };
 use temporalio_common::{
@@ -59,8 +59,18 @@ pub(crate) enum AskError {
         place: Place,
     },
     /// Nobody works on the task queue.
-    #[error("no worker answers on task queue {}. Next step: start `crossfade worker`", names::TASK_QUEUE)]
+    #[error(
+        "no worker answers on task queue {}. Next step: start `crossfade worker`",
+        names::TASK_QUEUE
+    )]
     NoWorker,
+    /// Nobody took a message yet, and somebody may.
+    #[error(
+        "no worker answers on task queue {}; the message waits at the server and may still be taken when one starts. \
+         Next step: start `crossfade worker`, then see `crossfade audit`",
+        names::TASK_QUEUE
+    )]
+    Unanswered,
     /// The run is over.
     #[error("the migration `{0}` is over")]
     Over(String),
@@ -83,7 +93,9 @@ pub(crate) enum AskError {
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NoServer { .. } | AskError::NoWorker | AskError::Other(_) => Self::failed(error.to_string()),
+            AskError::NoServer { .. } | AskError::NoWorker | AskError::Unanswered | AskError::Other(_) => {
+                Self::failed(error.to_string())
+            }
             AskError::NoNamespace(_) | AskError::NoMigration { .. } | AskError::Over(_) | AskError::NotTaken(_) => {
                 Self::refused(error.to_string())
             }
@@ -163,7 +175,12 @@ impl Migration {
             .static_details(details)
             .build();
         let workflow = UntypedWorkflow::new(names::WORKFLOW_TYPE);
-        match self.connected.client.start_workflow(workflow, json_payload(spec), options).await {
+        match self
+            .connected
+            .client
+            .start_workflow(workflow, json_payload(spec), options)
+            .await
+        {
             Ok(handle) => Ok(handle.info().run_id.clone().unwrap_or_default()),
             Err(WorkflowStartError::AlreadyStarted { run_id, .. }) => Err(Failure::refused(format!(
                 "the migration `{}` is running already (run {}). Next step: follow it with `crossfade watch --id {}`, \
@@ -184,7 +201,9 @@ impl Migration {
     pub(crate) async fn ask(&self, query: &str) -> Result<Value, AskError> {
         let rpc_options = RpcOptions::builder().timeout(QUERY_WITHIN).build();
         let options = WorkflowQueryOptions::builder().rpc_options(rpc_options).build();
-        let asked = self.handle.query(UntypedQuery::new(query), RawValue::new(Vec::new()), options);
+        let asked = self
+            .handle
+            .query(UntypedQuery::new(query), RawValue::new(Vec::new()), options);
         // The query's own deadline is the server's to keep; ours is for a connection that is stuck.
         match tokio::time::timeout(QUERY_WITHIN * 2, asked).await {
             Err(_) => Err(AskError::NoWorker),
@@ -216,7 +235,7 @@ impl Migration {
         let input = input.map_or_else(|| RawValue::new(Vec::new()), json_payload);
         let told = self.handle.execute_update(UntypedUpdate::new(message), input, options);
         match tokio::time::timeout(UPDATE_WITHIN, told).await {
-            Err(_) => Err(AskError::NoWorker),
+            Err(_) => Err(AskError::Unanswered),
             Ok(Ok(answer)) => Ok(match read_json(answer.payloads.first())? {
                 Value::String(text) => text,
                 Value::Null => "accepted".to_owned(),
@@ -224,7 +243,10 @@ impl Migration {
             }),
             Ok(Err(WorkflowUpdateError::Failed(failure))) => Err(AskError::NotTaken(failure_text(&failure))),
             Ok(Err(WorkflowUpdateError::NotFound(status) | WorkflowUpdateError::Rpc(status))) => {
-                Err(self.explain(&status))
+                Err(match self.explain(&status) {
+                    AskError::NoWorker => AskError::Unanswered,
+                    other => other,
+                })
             }
             Ok(Err(error)) => Err(AskError::Other(error.to_string())),
         }
@@ -246,7 +268,12 @@ impl Migration {
             status: described.status(),
             closed: described.close_time().and_then(|time| Timestamp::try_from(time).ok()),
             history_events: described.history_length(),
-            activities: described.raw().pending_activities.iter().map(PendingActivity::read).collect(),
+            activities: described
+                .raw()
+                .pending_activities
+                .iter()
+                .map(PendingActivity::read)
+                .collect(),
         })
     }
 
@@ -267,7 +294,10 @@ impl Migration {
     fn explain(&self, status: &Status) -> AskError {
         let message = status.message();
         match status.code() {
-            Code::NotFound if decode_status_detail::<NamespaceNotFoundFailure>(status.details()).is_some_and(|found| !found.namespace.is_empty()) => {
+            Code::NotFound
+                if decode_status_detail::<NamespaceNotFoundFailure>(status.details())
+                    .is_some_and(|found| !found.namespace.is_empty()) =>
+            {
                 AskError::NoNamespace(self.place().clone())
             }
             Code::NotFound if message.contains("already completed") => AskError::Over(self.id.clone()),
@@ -291,10 +321,20 @@ impl PendingActivity {
     fn read(info: &PendingActivityInfo) -> Self {
         let time = |seconds, nanos| Timestamp::new(seconds, nanos).ok();
         Self {
-            name: info.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default(),
+            name: info
+                .activity_type
+                .as_ref()
+                .map(|kind| kind.name.clone())
+                .unwrap_or_default(),
             attempt: u32::try_from(info.attempt).unwrap_or(1).max(1),
-            started: info.last_started_time.as_ref().and_then(|at| time(at.seconds, at.nanos)),
-            next_attempt: info.next_attempt_schedule_time.as_ref().and_then(|at| time(at.seconds, at.nanos)),
+            started: info
+                .last_started_time
+                .as_ref()
+                .and_then(|at| time(at.seconds, at.nanos)),
+            next_attempt: info
+                .next_attempt_schedule_time
+                .as_ref()
+                .and_then(|at| time(at.seconds, at.nanos)),
             heartbeat: info
                 .heartbeat_details
                 .as_ref()

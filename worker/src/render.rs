@@ -44,7 +44,11 @@ pub(crate) fn note(text: impl Display) {
 
 /// Says why a command did not do what it was asked; with `as_json` programs are told too.
 pub(crate) fn failure(failure: &Failure, as_json: bool) {
-    note(format!("{} {}", console::style("error:").red().bold().for_stderr(), failure.message));
+    note(format!(
+        "{} {}",
+        console::style("error:").red().bold().for_stderr(),
+        failure.message
+    ));
     if as_json {
         json(&failure.to_json());
     }

@@ -73,13 +73,21 @@ impl SpecFile {
         let text = text.trim_start_matches('\u{feff}');
         let is_json = name.ends_with(".json") || text.trim_start().starts_with('{') && !name.ends_with(".yaml");
         // JSON may be indented by tabs, YAML may not; no string in JSON holds a raw one.
-        let lines = if is_json { Lines::of(&text.replace('\t', " ")) } else { Lines::of(text) };
+        let lines = if is_json {
+            Lines::of(&text.replace('\t', " "))
+        } else {
+            Lines::of(text)
+        };
         let twice: Vec<Mistake> = lines
             .twice
             .iter()
             .map(|twice| {
                 let message = format!("given twice, first in line {}; keep one", twice.first);
-                located(name, Some(twice.second), Problem::new(Code::SpecInvalid, message).at(&twice.field))
+                located(
+                    name,
+                    Some(twice.second),
+                    Problem::new(Code::SpecInvalid, message).at(&twice.field),
+                )
             })
             .collect();
         if !twice.is_empty() {
@@ -109,7 +117,9 @@ fn read_json(text: &str) -> Result<Value, (Option<usize>, String)> {
 fn read_yaml(text: &str) -> Result<Value, (Option<usize>, String)> {
     let mut value: yaml_serde::Value = yaml_serde::from_str(text)
         .map_err(|error| (error.location().map(|at| at.line()), format!("not YAML: {error}")))?;
-    value.apply_merge().map_err(|error| (None, format!("a merge key cannot be followed: {error}")))?;
+    value
+        .apply_merge()
+        .map_err(|error| (None, format!("a merge key cannot be followed: {error}")))?;
     serde_json::to_value(value).map_err(|error| (None, format!("has no JSON form: {error}")))
 }
 

@@ -30,7 +30,13 @@ fn stderr(output: &Output) -> String {
 
 #[track_caller]
 fn check_exit(output: &Output, status: i32) {
-    assert_eq!(output.status.code(), Some(status), "stdout: {}\nstderr: {}", stdout(output), stderr(output));
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "stdout: {}\nstderr: {}",
+        stdout(output),
+        stderr(output)
+    );
 }
 
 /// A spec file with this content; `name` decides whether it is YAML or JSON.
@@ -73,8 +79,11 @@ fn with(from: &str, to: &str) -> String {
 fn check_refused(content: &str, lines: &[&str]) {
     let (status, said) = SpecFile::new("spec.yaml", content.as_bytes()).check();
     assert_eq!(status, Some(REFUSED), "{said}");
-    let said: Vec<&str> =
-        said.trim_start_matches("error: ").lines().take_while(|line| !line.starts_with("Next step")).collect();
+    let said: Vec<&str> = said
+        .trim_start_matches("error: ")
+        .lines()
+        .take_while(|line| !line.starts_with("Next step"))
+        .collect();
     assert_eq!(said, lines);
 }
 
@@ -114,10 +123,18 @@ fn help_of_every_command_is_the_reference() {
         reference.push_str(&format!("\n==== {name} ====\n\n{}", stdout(&output)));
     }
     let overview = stdout(&run(&["--help"]));
-    for command in overview.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty()) {
+    for command in overview
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+    {
         let name = command.split_whitespace().next().unwrap_or_default();
         let listed = pages.iter().any(|page| page.first() == Some(&name));
-        assert!(listed || name == "help" || !command.starts_with("  "), "`{name}` is missing in this test");
+        assert!(
+            listed || name == "help" || !command.starts_with("  "),
+            "`{name}` is missing in this test"
+        );
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.txt");
     let written = fs::read_to_string(path).unwrap_or_default();
@@ -125,12 +142,18 @@ fn help_of_every_command_is_the_reference() {
         fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).expect("docs/");
         fs::write(path, &reference).expect("docs/cli.txt is writable");
     }
-    assert!(written == reference, "docs/cli.txt was out of date; it is written anew: commit it");
+    assert!(
+        written == reference,
+        "docs/cli.txt was out of date; it is written anew: commit it"
+    );
 }
 
 #[test]
 fn the_example_is_good_in_both_forms() {
-    for (name, args) in [("spec.yaml", &["spec", "example", "--yaml"][..]), ("spec.json", &["spec", "example"])] {
+    for (name, args) in [
+        ("spec.yaml", &["spec", "example", "--yaml"][..]),
+        ("spec.json", &["spec", "example"]),
+    ] {
         let example = run(args);
         check_exit(&example, DONE);
         let file = SpecFile::new(name, &example.stdout);
@@ -140,7 +163,10 @@ fn the_example_is_good_in_both_forms() {
         let line = stdout(&run(&["spec", "json", file.path()]));
         assert_eq!(line.trim_end().lines().count(), 1);
         let parsed: Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(parsed, serde_json::from_slice::<Value>(&run(&["spec", "example"]).stdout).expect("JSON"));
+        assert_eq!(
+            parsed,
+            serde_json::from_slice::<Value>(&run(&["spec", "example"]).stdout).expect("JSON")
+        );
     }
     let schema: Value = serde_json::from_slice(&run(&["spec", "schema"]).stdout).expect("JSON");
     assert_eq!(schema["additionalProperties"], false);
@@ -149,9 +175,15 @@ fn the_example_is_good_in_both_forms() {
 #[test]
 fn a_spec_can_come_from_standard_input() {
     crossfade(&["spec", "check", "-"]).write_stdin(GOOD).assert().success();
-    let refused = crossfade(&["spec", "check", "-"]).write_stdin("{\"cluster\": 1}").assert().code(REFUSED);
+    let refused = crossfade(&["spec", "check", "-"])
+        .write_stdin("{\"cluster\": 1}")
+        .assert()
+        .code(REFUSED);
     let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
-    assert!(said.contains("standard input:1: cluster: expected an object, got a number"), "{said}");
+    assert!(
+        said.contains("standard input:1: cluster: expected an object, got a number"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -181,8 +213,10 @@ fn every_mistake_in_a_spec_is_told_with_its_field_and_line() {
     );
     check_refused(
         &with("gates: [dual-write, cutover, promote]", "gates: [dual-write, cut-over]"),
-        &["spec.yaml:34: gates[1]: got `cut-over`, expected one of \"prepare-target\", \"dual-write\", \
-           \"existing-records\", \"verify\", \"cutover\", \"promote\", \"finish\""],
+        &[
+            "spec.yaml:34: gates[1]: got `cut-over`, expected one of \"prepare-target\", \"dual-write\", \
+           \"existing-records\", \"verify\", \"cutover\", \"promote\", \"finish\"",
+        ],
     );
     check_refused(
         &with("existing_records: backfill", "existing_records: copy"),
@@ -190,13 +224,20 @@ fn every_mistake_in_a_spec_is_told_with_its_field_and_line() {
     );
     check_refused(
         &with("{ systemd: temporal.service }", "systemctl restart temporal"),
-        &["spec.yaml:12: cluster.hosts[0].restart: got `systemctl restart temporal`, expected {\"command\": \
-           [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"}"],
+        &[
+            "spec.yaml:12: cluster.hosts[0].restart: got `systemctl restart temporal`, expected {\"command\": \
+           [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"}",
+        ],
     );
     check_refused(
-        &with("services: [frontend, history, matching, worker]", "services: [frontend, hystory]"),
-        &["spec.yaml:10: cluster.hosts[0].services[1]: got `hystory`, expected one of \"frontend\", \"history\", \
-           \"matching\", \"worker\", \"internal-frontend\""],
+        &with(
+            "services: [frontend, history, matching, worker]",
+            "services: [frontend, hystory]",
+        ),
+        &[
+            "spec.yaml:10: cluster.hosts[0].services[1]: got `hystory`, expected one of \"frontend\", \"history\", \
+           \"matching\", \"worker\", \"internal-frontend\"",
+        ],
     );
     check_refused(
         &with("keep_source_datastore: true", "keep_source_datastore: yes"),
@@ -223,7 +264,10 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn what_is_no_spec_at_all_is_told_so() {
     check_refused("", &["spec.yaml: expected one JSON object, the spec, and got nothing"]);
-    check_refused("- a\n", &["spec.yaml:1: expected one JSON object, the spec, and got a list"]);
+    check_refused(
+        "- a\n",
+        &["spec.yaml:1: expected one JSON object, the spec, and got a list"],
+    );
     check_refused(
         "cluster: {}\ncluster: {}\n",
         &["spec.yaml:2: cluster: given twice, first in line 1; keep one"],
@@ -243,27 +287,40 @@ fn what_is_no_spec_at_all_is_told_so() {
         assert!(said.contains("Next step: "), "{said}");
     }
     let (status, said) = SpecFile::new("spec.yaml", b"a: 1\nb: \xff\n").check();
-    assert_eq!((status, said.contains("spec.yaml:2: not UTF-8 text")), (Some(REFUSED), true), "{said}");
+    assert_eq!(
+        (status, said.contains("spec.yaml:2: not UTF-8 text")),
+        (Some(REFUSED), true),
+        "{said}"
+    );
     let (status, said) = SpecFile::new("spec.json", b"{\"cluster\": {,\n}").check();
-    assert_eq!((status, said.contains("spec.json:1: not JSON: ")), (Some(REFUSED), true), "{said}");
+    assert_eq!(
+        (status, said.contains("spec.json:1: not JSON: ")),
+        (Some(REFUSED), true),
+        "{said}"
+    );
     let (status, said) = SpecFile::new("spec.json", b"{\n\t\"cluster\": {},\n\t\"cluster\": {}\n}").check();
-    assert!(said.contains("spec.json:3: cluster: given twice, first in line 2"), "{status:?} {said}");
+    assert!(
+        said.contains("spec.json:3: cluster: given twice, first in line 2"),
+        "{status:?} {said}"
+    );
 }
 
 #[test]
 fn a_file_that_is_not_there_is_told_by_name() {
     let output = run(&["spec", "check", "/nonexistent/spec.yaml"]);
     check_exit(&output, REFUSED);
-    assert_eq!(stderr(&output), "error: /nonexistent/spec.yaml cannot be read: No such file or directory (os error 2)\n");
+    assert_eq!(
+        stderr(&output),
+        "error: /nonexistent/spec.yaml cannot be read: No such file or directory (os error 2)\n"
+    );
 }
 
 #[test]
 fn anchors_and_merge_keys_are_followed() {
-    let content = with(
-        "    - name: node-a\n",
-        "    - &host\n      name: node-a\n",
-    )
-    .replace("  dynamic_config:", "    - { <<: *host, name: node-b }\n  dynamic_config:");
+    let content = with("    - name: node-a\n", "    - &host\n      name: node-a\n").replace(
+        "  dynamic_config:",
+        "    - { <<: *host, name: node-b }\n  dynamic_config:",
+    );
     let file = SpecFile::new("spec.yaml", content.as_bytes());
     let checked = run(&["spec", "check", file.path()]);
     check_exit(&checked, DONE);
@@ -290,7 +347,10 @@ fn under_json_there_is_one_value_on_stdout() {
 fn bad_arguments_are_refused() {
     for (args, told) in [
         (&["approve", "cut-over"][..], "unknown gate `cut-over`"),
-        (&["approve", "cutover", "--accept-drift", "some"], "expected missing, stale, different or extra"),
+        (
+            &["approve", "cutover", "--accept-drift", "some"],
+            "expected missing, stale, different or extra",
+        ),
         (&["set-rate", "0"], "would never end"),
         (&["set-rate", "many"], "expected a whole number"),
         (&["plan"], "required"),
@@ -313,7 +373,10 @@ fn connection_settings_that_would_leak_are_refused() {
         ("TEMPORAL_API_KEY", "s3cret", "in plain text"),
         ("TEMPORAL_CONFIG_FILE", "/nonexistent/temporal.toml", "is no file"),
     ] {
-        let output = crossfade(&["status", "--address", "http://127.0.0.1:1"]).env(name, value).output().expect("runs");
+        let output = crossfade(&["status", "--address", "http://127.0.0.1:1"])
+            .env(name, value)
+            .output()
+            .expect("runs");
         check_exit(&output, REFUSED);
         assert!(stderr(&output).contains(told), "{}", stderr(&output));
         assert!(!stderr(&output).contains("s3cret"));
@@ -323,12 +386,28 @@ fn connection_settings_that_would_leak_are_refused() {
 #[test]
 fn a_server_that_does_not_answer_is_told_with_its_address() {
     // Bound and never listened on again: nothing else takes the port meanwhile.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
     let address = format!("127.0.0.1:{port}");
-    for command in [&["status"][..], &["watch"], &["approve", "cutover"], &["audit"], &["report"]] {
-        let output = crossfade(command).args(["--json", "--address", &address]).output().expect("runs");
+    for command in [
+        &["status"][..],
+        &["watch"],
+        &["approve", "cutover"],
+        &["audit"],
+        &["report"],
+    ] {
+        let output = crossfade(command)
+            .args(["--json", "--address", &address])
+            .output()
+            .expect("runs");
         check_exit(&output, FAILED);
-        assert!(stderr(&output).contains(&format!("no Temporal Server answers at {address}")), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains(&format!("no Temporal Server answers at {address}")),
+            "{}",
+            stderr(&output)
+        );
         assert!(stderr(&output).contains("onnection refused"), "{}", stderr(&output));
         let answer: Value = serde_json::from_str(&stdout(&output)).expect("one JSON value");
         assert_eq!(answer["exit_status"], FAILED);

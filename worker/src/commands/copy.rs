@@ -22,7 +22,10 @@ const PAGE: usize = 1_000;
 pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
     let pair = stores::open(&args.stores).await?;
     let (source, held) = (pair.from.read(), pair.to.read());
-    let write = Paced::new(pair.to.write(), Rate::new(args.rate.and_then(|rate| rate.0).and_then(NonZeroU32::new)));
+    let write = Paced::new(
+        pair.to.write(),
+        Rate::new(args.rate.and_then(|rate| rate.0).and_then(NonZeroU32::new)),
+    );
     let expected = source.count(None).await.map_err(|error| stores::failure(&error))?;
     let view = RecordsView::new("copied", expected.values().map(|count| count.total()).sum());
     let mut show = |progress: &Progress| {
@@ -30,9 +33,20 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         Step::Continue
     };
     let began = Instant::now();
-    let target = Target { read: held.as_ref(), write: &write };
+    let target = Target {
+        read: held.as_ref(),
+        write: &write,
+    };
     let options = copy::Options { page: PAGE };
-    let copied = copy::copy(source.as_ref(), target, &Range::default(), Progress::default(), options, &mut show).await;
+    let copied = copy::copy(
+        source.as_ref(),
+        target,
+        &Range::default(),
+        Progress::default(),
+        options,
+        &mut show,
+    )
+    .await;
     drop(view);
     let progress = copied.map_err(|error| stores::failure(&error))?.progress;
     let took = began.elapsed();

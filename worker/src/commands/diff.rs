@@ -32,7 +32,10 @@ pub(super) async fn run(global: &Global, args: &Diff) -> Outcome {
     let expected = source.count(None).await.map_err(|error| stores::failure(&error))?;
     let view = RecordsView::new("compared", expected.values().map(|count| count.total()).sum());
     let mut show = |progress: &Progress| {
-        view.show(progress.source_records, format!("{} differ", render::count(progress.drift.total())));
+        view.show(
+            progress.source_records,
+            format!("{} differ", render::count(progress.drift.total())),
+        );
         Step::Continue
     };
     let mut options = compare::Options::default();
@@ -61,7 +64,11 @@ pub(super) async fn run(global: &Global, args: &Diff) -> Outcome {
         let pair = format!("{} -> {}", pair.from.describe(), pair.to.describe());
         render::text(format!("{pair}\n{}", for_people(&progress, began.elapsed())));
     }
-    Ok(if progress.drift.total() == 0 { Exit::Done } else { Exit::Drift })
+    Ok(if progress.drift.total() == 0 {
+        Exit::Done
+    } else {
+        Exit::Drift
+    })
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
@@ -93,10 +100,15 @@ fn line(drifted: &Drifted) -> Value {
 }
 
 fn answer(progress: &Progress, took: f64) -> Value {
-    let drift: serde_json::Map<String, Value> =
-        CLASSES.into_iter().map(|class| (class.label().to_owned(), progress.drift.of(class).count.into())).collect();
-    let sample: Vec<Value> =
-        CLASSES.into_iter().flat_map(|class| progress.drift.of(class).sample.iter().take(20)).map(line).collect();
+    let drift: serde_json::Map<String, Value> = CLASSES
+        .into_iter()
+        .map(|class| (class.label().to_owned(), progress.drift.of(class).count.into()))
+        .collect();
+    let sample: Vec<Value> = CLASSES
+        .into_iter()
+        .flat_map(|class| progress.drift.of(class).sample.iter().take(20))
+        .map(line)
+        .collect();
     json!({
         "source_records": progress.source_records,
         "target_records": progress.target_records,
@@ -109,7 +121,12 @@ fn answer(progress: &Progress, took: f64) -> Value {
 fn for_people(progress: &Progress, took: std::time::Duration) -> String {
     let mut namespaces = Table::new(&["NAMESPACE", ">SOURCE", ">TARGET", ">DRIFT"]);
     for (id, tally) in &progress.namespaces {
-        namespaces.row([id.clone(), render::count(tally.source), render::count(tally.target), render::count(tally.drift)]);
+        namespaces.row([
+            id.clone(),
+            render::count(tally.source),
+            render::count(tally.target),
+            render::count(tally.drift),
+        ]);
     }
     let mut text = format!(
         "  {} in the source, {} in the target, compared in {}",
@@ -124,7 +141,10 @@ fn for_people(progress: &Progress, took: std::time::Duration) -> String {
         return format!("{text}\n\nno drift");
     }
     let mut sample = Table::new(&["CLASS", "NAMESPACE", "RUN", "COLUMNS"]);
-    for drifted in CLASSES.into_iter().flat_map(|class| progress.drift.of(class).sample.iter().take(5)) {
+    for drifted in CLASSES
+        .into_iter()
+        .flat_map(|class| progress.drift.of(class).sample.iter().take(5))
+    {
         sample.row([
             drifted.class.label().to_owned(),
             drifted.key.namespace_id.clone(),

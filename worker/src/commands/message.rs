@@ -45,7 +45,11 @@ async fn tell(global: &Global, id: &str, message: &str, input: &impl Serialize) 
     match migration.tell(message, Some(&input)).await {
         Ok(answer) if global.json => render::json(&json!({ "migration": id, "accepted": true, "answer": answer })),
         Ok(answer) => render::text(format!("{id}: {answer}")),
-        Err(error) => return Err(refused(&migration, error).await.context(&format!("{message} on `{id}`"))),
+        Err(error) => {
+            return Err(refused(&migration, error)
+                .await
+                .context(&format!("{message} on `{id}`")));
+        }
     }
     Ok(Exit::Done)
 }
@@ -55,8 +59,14 @@ async fn refused(migration: &Migration, error: AskError) -> Failure {
     if matches!(error, AskError::Over(_) | AskError::NoMigration { .. })
         && let Ok(described) = migration.describe().await
     {
-        let when = described.closed.map(|at| format!(" on {}", render::exact_time(at))).unwrap_or_default();
-        return Failure::refused(format!("the migration is over: it closed as {:?}{when}", described.status));
+        let when = described
+            .closed
+            .map(|at| format!(" on {}", render::exact_time(at)))
+            .unwrap_or_default();
+        return Failure::refused(format!(
+            "the migration is over: it closed as {:?}{when}",
+            described.status
+        ));
     }
     error.into()
 }

@@ -35,7 +35,11 @@ pub(super) fn run(global: &Global, command: &Spec) -> Outcome {
 fn summary(spec: &spec::Spec) -> String {
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
     let gates: Vec<String> = spec.gates.iter().map(Gate::to_string).collect();
-    let gates = if gates.is_empty() { "none: it runs through".to_owned() } else { gates.join(", ") };
+    let gates = if gates.is_empty() {
+        "none: it runs through".to_owned()
+    } else {
+        gates.join(", ")
+    };
     format!(
         "good: the cluster at {} moves to `{}`\n  hosts in the order of restarts: {}\n  gates: {gates}\n\
          Next step: `crossfade plan FILE` shows exactly what it would do",

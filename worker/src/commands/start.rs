@@ -26,10 +26,18 @@ pub(super) async fn run(global: &Global, args: &Start) -> Outcome {
             "namespace": migration.place().namespace,
         }));
     } else {
-        render::text(format!("started `{}` (run {run_id}) on {}", migration.id(), migration.place()));
+        render::text(format!(
+            "started `{}` (run {run_id}) on {}",
+            migration.id(),
+            migration.place()
+        ));
         render::text(how_to_follow(migration.id(), migration.place(), &read.spec));
     }
-    if args.watch { watch::until_the_end(global, &migration).await } else { Ok(Exit::Done) }
+    if args.watch {
+        watch::until_the_end(global, &migration).await
+    } else {
+        Ok(Exit::Done)
+    }
 }
 
 /// What the Temporal UI shows of the migration.
@@ -42,7 +50,11 @@ fn details(spec: &Spec) -> String {
         spec.cluster.frontend,
         spec.target.name,
         hosts.join(", "),
-        if gates.is_empty() { "none".to_owned() } else { gates.join(", ") }
+        if gates.is_empty() {
+            "none".to_owned()
+        } else {
+            gates.join(", ")
+        }
     )
 }
 

@@ -30,7 +30,9 @@ pub(super) async fn run(global: &Global, args: &cli::Migration) -> Outcome {
     match serde_json::from_value::<Status>(answer.clone()) {
         Ok(status) => render::text(render::status(&status, &described.activities, Timestamp::now())),
         Err(error) => {
-            render::note(format!("the worker's answer is of another version ({error}); it is shown as it came"));
+            render::note(format!(
+                "the worker's answer is of another version ({error}); it is shown as it came"
+            ));
             render::text(format!("{answer:#}"));
         }
     }
@@ -39,8 +41,15 @@ pub(super) async fn run(global: &Global, args: &cli::Migration) -> Outcome {
 
 /// What is known of a closed migration that no worker answers for.
 pub(super) async fn closed(migration: &Migration, described: &Described) -> Failure {
-    let when = described.closed.map(|at| format!(" on {}", render::exact_time(at))).unwrap_or_default();
-    let why = migration.failure().await.map(|why| format!(": {why}")).unwrap_or_default();
+    let when = described
+        .closed
+        .map(|at| format!(" on {}", render::exact_time(at)))
+        .unwrap_or_default();
+    let why = migration
+        .failure()
+        .await
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
     Failure::failed(format!(
         "`{}` closed as {:?}{when}{why}\nno worker answers for its details. Next step: start `crossfade worker` and ask again",
         migration.id(),

@@ -26,18 +26,29 @@ pub(super) struct Pair {
 pub(super) async fn open(stores: &Stores) -> Result<Pair, Failure> {
     let (from, to) = (entry(&stores.from, "--from")?, entry(&stores.to, "--to")?);
     let identity = async |entry: &Value, option: &str| {
-        let facts = crossfade_stores::inspect(entry).await.map_err(|error| problems::open(&error, option));
-        facts.map(|facts| facts.identity).map_err(|problem| Failure::from(vec![problem]))
+        let facts = crossfade_stores::inspect(entry)
+            .await
+            .map_err(|error| problems::open(&error, option));
+        facts
+            .map(|facts| facts.identity)
+            .map_err(|problem| Failure::from(vec![problem]))
     };
     let same = identity(&from, "--from").await?;
     if same.is_some() && same == identity(&to, "--to").await? {
-        return Err(Failure::refused("--from and --to are one and the same store. Next step: give two"));
+        return Err(Failure::refused(
+            "--from and --to are one and the same store. Next step: give two",
+        ));
     }
-    Ok(Pair { from: open_one(&from, "--from").await?, to: open_one(&to, "--to").await? })
+    Ok(Pair {
+        from: open_one(&from, "--from").await?,
+        to: open_one(&to, "--to").await?,
+    })
 }
 
 async fn open_one(entry: &Value, option: &str) -> Result<Store, Failure> {
-    crossfade_stores::open(entry).await.map_err(|error| vec![problems::open(&error, option)].into())
+    crossfade_stores::open(entry)
+        .await
+        .map_err(|error| vec![problems::open(&error, option)].into())
 }
 
 /// The datastore entry that `text` stands for, in the form of the server's own config.
@@ -47,14 +58,18 @@ fn entry(text: &str, option: &str) -> Result<Value, Failure> {
     let entry = match Url::parse(text) {
         Ok(url) if url.scheme() == "sqlite" => sqlite(&url),
         Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => postgres(&url),
-        Ok(url) if text.contains("://") => Err(format!("`{}://` is no store that can be opened; {FORMS}", url.scheme())),
+        Ok(url) if text.contains("://") => {
+            Err(format!("`{}://` is no store that can be opened; {FORMS}", url.scheme()))
+        }
         _ => in_config(text),
     };
     entry.map_err(refused)
 }
 
 fn in_config(text: &str) -> Result<Value, String> {
-    let Some((path, name)) = text.rsplit_once('#') else { return Err(format!("no datastore is named; {FORMS}")) };
+    let Some((path, name)) = text.rsplit_once('#') else {
+        return Err(format!("no datastore is named; {FORMS}"));
+    };
     let bytes = std::fs::read(Path::new(path)).map_err(|error| format!("{path} cannot be read: {error}"))?;
     let config = StaticConfig::parse(path, &bytes).map_err(|refusal| refusal.to_string())?;
     match config.datastore(name) {
@@ -74,7 +89,10 @@ fn sqlite(url: &Url) -> Result<Value, String> {
 }
 
 fn postgres(url: &Url) -> Result<Value, String> {
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the URL names no host")?;
+    let host = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or("the URL names no host")?;
     let database = decoded(url.path().trim_start_matches('/'), "database")?;
     if database.is_empty() || url.username().is_empty() {
         return Err("the URL needs a user and a database: postgres://USER:PASSWORD@HOST/DATABASE".to_owned());
@@ -117,7 +135,10 @@ fn decoded(text: &str, part: &str) -> Result<String, String> {
 
 /// What a store reported while it was read or written.
 pub(super) fn failure(error: &crossfade_visibility::ports::Error) -> Failure {
-    Failure { exit: Exit::Failed, ..Failure::from(vec![problems::store(error)]) }
+    Failure {
+        exit: Exit::Failed,
+        ..Failure::from(vec![problems::store(error)])
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +170,11 @@ mod tests {
             ("sqlite:///", "three slashes"),
         ] {
             let failure = entry(text, "--from").expect_err("refused");
-            assert!(failure.message.contains(told) && !failure.message.contains("s3cret"), "{}", failure.message);
+            assert!(
+                failure.message.contains(told) && !failure.message.contains("s3cret"),
+                "{}",
+                failure.message
+            );
             assert_eq!(failure.exit, Exit::Refused);
         }
     }

@@ -41,7 +41,9 @@ pub(super) async fn until_the_end(global: &Global, migration: &Migration) -> Out
                 if let Some(status) = &status {
                     view.show(status, &described.activities, Timestamp::now());
                 }
-                let ended = status.as_ref().is_some_and(|status| matches!(status.condition, Condition::Ended { .. }));
+                let ended = status
+                    .as_ref()
+                    .is_some_and(|status| matches!(status.condition, Condition::Ended { .. }));
                 if ended || described.status != WorkflowExecutionStatus::Running {
                     drop(view);
                     return finish(global, migration, status.as_ref(), &described).await;
@@ -68,13 +70,19 @@ async fn look(migration: &Migration) -> Result<(Value, Described), AskError> {
 }
 
 async fn finish(global: &Global, migration: &Migration, status: Option<&Status>, described: &Described) -> Outcome {
-    let Some(status) = status else { return Err(closed(migration, described).await) };
+    let Some(status) = status else {
+        return Err(closed(migration, described).await);
+    };
     if !global.json {
         render::text(render::status(status, &[], Timestamp::now()));
     }
     match status.condition {
-        Condition::Ended { result: Ended::Migrated } => Ok(Exit::Done),
-        Condition::Ended { result: Ended::RolledBack | Ended::Aborted } => Ok(Exit::Failed),
+        Condition::Ended {
+            result: Ended::Migrated,
+        } => Ok(Exit::Done),
+        Condition::Ended {
+            result: Ended::RolledBack | Ended::Aborted,
+        } => Ok(Exit::Failed),
         Condition::Ended { result: Ended::Refused } => {
             let why = migration.failure().await.unwrap_or_else(|| "refused".to_owned());
             Err(Failure::refused(why))

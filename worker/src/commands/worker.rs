@@ -8,7 +8,10 @@ use crate::{
 
 pub(super) async fn run(global: &Global, args: Worker) -> Outcome {
     let shutdown = shutdown().map_err(|error| Failure::failed(format!("signals cannot be handled: {error}")))?;
-    let options = serve::Options { connection: global.connection.clone(), hosts: args.hosts };
+    let options = serve::Options {
+        connection: global.connection.clone(),
+        hosts: args.hosts,
+    };
     serve::run(options, shutdown).await?;
     Ok(Exit::Done)
 }

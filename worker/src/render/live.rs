@@ -29,7 +29,13 @@ pub(crate) struct MigrationView {
 }
 
 enum Screen {
-    Terminal { all: MultiProgress, headline: ProgressBar, copy: ProgressBar, compare: ProgressBar, lines: ProgressBar },
+    Terminal {
+        all: MultiProgress,
+        headline: ProgressBar,
+        copy: ProgressBar,
+        compare: ProgressBar,
+        lines: ProgressBar,
+    },
     Log,
 }
 
@@ -42,10 +48,14 @@ impl MigrationView {
             let headline = add(SPINNER);
             headline.enable_steady_tick(Duration::from_millis(120));
             // Hidden until there is something to count.
-            let bar = |name: &'static str| {
-                ProgressBar::no_length().with_style(template_of(BAR)).with_prefix(name)
-            };
-            Screen::Terminal { headline, copy: bar("copied"), compare: bar("compared"), lines: add(LINES), all }
+            let bar = |name: &'static str| ProgressBar::no_length().with_style(template_of(BAR)).with_prefix(name);
+            Screen::Terminal {
+                headline,
+                copy: bar("copied"),
+                compare: bar("compared"),
+                lines: add(LINES),
+                all,
+            }
         } else {
             Screen::Log
         };
@@ -60,7 +70,13 @@ impl MigrationView {
         let headline_now = headline(status);
         match &self.screen {
             Screen::Log => self.log(headline_now, now),
-            Screen::Terminal { all, headline, copy, compare, lines } => {
+            Screen::Terminal {
+                all,
+                headline,
+                copy,
+                compare,
+                lines,
+            } => {
                 headline.set_message(format!("{}  {headline_now}", style(&status.migration).bold()));
                 let amounts = Amounts::of(status, activities, now);
                 if let Some((done, all_records)) = amounts.copied {
@@ -95,7 +111,14 @@ impl MigrationView {
 impl Drop for MigrationView {
     /// Leaves no half-drawn bars behind.
     fn drop(&mut self) {
-        if let Screen::Terminal { headline, copy, compare, lines, .. } = &self.screen {
+        if let Screen::Terminal {
+            headline,
+            copy,
+            compare,
+            lines,
+            ..
+        } = &self.screen
+        {
             for bar in [headline, copy, compare, lines] {
                 bar.finish_and_clear();
             }
@@ -104,12 +127,13 @@ impl Drop for MigrationView {
 }
 
 fn show_bar(all: &MultiProgress, before: &ProgressBar, bar: &ProgressBar, done: u64, length: u64, message: &str) {
-    if bar.length().is_none() {
-        all.insert_before(before, bar.clone());
-    }
+    let hidden = bar.length().is_none();
     bar.set_length(length.max(done));
     bar.set_position(done);
     bar.set_message(message.to_owned());
+    if hidden {
+        all.insert_before(before, bar.clone());
+    }
 }
 
 /// What the bars count: the status, plus what the activity under way has done since.
@@ -150,7 +174,11 @@ impl Amounts {
                 drift.extra += heartbeat.drift.extra;
             }
             amounts.compared = Some((done, status.copy.expected.max(done)));
-            let found = if drift.is_clean() { "no drift".to_owned() } else { drift.to_string() };
+            let found = if drift.is_clean() {
+                "no drift".to_owned()
+            } else {
+                drift.to_string()
+            };
             amounts.drift = format!("round {}, {found}", verify.round.max(1));
         }
         amounts
@@ -178,20 +206,34 @@ pub(super) fn detail_lines(status: &Status, activities: &[PendingActivity], now:
         .hosts
         .iter()
         .map(|host| {
-            let change = if host.ordered == host.config { String::new() } else { format!(" -> {}", config(host.ordered)) };
+            let change = if host.ordered == host.config {
+                String::new()
+            } else {
+                format!(" -> {}", config(host.ordered))
+            };
             format!("  {:<9} {}{change}", host.name, config(host.config))
         })
         .collect();
     if status.stage == Stage::ExistingRecords {
         lines.extend(status.wait.iter().map(|wait| {
-            format!("  {:<9} waits for {} open, {} closed", wait.namespace, count(wait.open), counted(wait.closed, "record"))
+            format!(
+                "  {:<9} waits for {} open, {} closed",
+                wait.namespace,
+                count(wait.open),
+                counted(wait.closed, "record")
+            )
         }));
     }
     lines.extend(
-        activities.iter().flat_map(|activity| activity_lines(activity, now)).map(|line| format!("  {}", style(line).dim())),
+        activities
+            .iter()
+            .flat_map(|activity| activity_lines(activity, now))
+            .map(|line| format!("  {}", style(line).dim())),
     );
     match &status.condition {
-        Condition::Waiting { until, next_wake_up, .. } => {
+        Condition::Waiting {
+            until, next_wake_up, ..
+        } => {
             lines.extend(until.map(|until| format!("  until {} at the latest", time(until, now))));
             lines.extend(next_wake_up.map(|at| format!("  looks again {}", time(at, now))));
         }
@@ -240,5 +282,6 @@ impl Drop for RecordsView {
 
 /// A bar's look. The templates are constants, so the plain look stands in only if one of them has a slip.
 fn template_of(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+    ProgressStyle::with_template(template)
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }

@@ -24,7 +24,10 @@ pub(crate) fn plan(plan: &Plan) -> String {
         ),
         format!("Stores\n{}", stores(plan)),
         format!("Namespaces\n{}", namespaces(plan)),
-        format!("Edits, host by host in the order of their restarts\n\n{}", edits(&plan.hosts)),
+        format!(
+            "Edits, host by host in the order of their restarts\n\n{}",
+            edits(&plan.hosts)
+        ),
         format!("Steps\n  {}", plan.steps.join("\n  ")),
         format!(
             "Point of no return\n  {}: until it begins, `crossfade rollback` restores every file byte for byte",

@@ -10,10 +10,17 @@ use super::{
 
 /// The report, without the audit log.
 pub(crate) fn report(report: &Report) -> String {
-    let result = report.result.as_ref().map_or("it goes on; this is how it stands", words_of);
+    let result = report
+        .result
+        .as_ref()
+        .map_or("it goes on; this is how it stands", words_of);
     let mut parts = vec![
         format!("{}  {result}", console::style(&report.migration).bold()),
-        facts(report).into_iter().map(|(name, value)| format!("  {name:<18}  {value}")).collect::<Vec<_>>().join("\n"),
+        facts(report)
+            .into_iter()
+            .map(|(name, value)| format!("  {name:<18}  {value}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
         format!("Stages\n{}", stages(report)),
         format!("Hosts\n{}", hosts(report)),
     ];
@@ -29,13 +36,20 @@ pub(crate) fn report(report: &Report) -> String {
 /// The facts of a report, by name.
 pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let unknown = || "not known yet".to_owned();
-    let drift = if report.drift.is_clean() { "none".to_owned() } else { report.drift.to_string() };
+    let drift = if report.drift.is_clean() {
+        "none".to_owned()
+    } else {
+        report.drift.to_string()
+    };
     let mut facts = vec![
         ("began", exact_time(report.began)),
         ("server", report.server_version.clone().unwrap_or_else(unknown)),
         ("from", report.source.clone().unwrap_or_else(unknown)),
         ("to", report.target.clone().unwrap_or_else(unknown)),
-        ("dual writes since", report.dual_since.map_or_else(|| "not yet".to_owned(), exact_time)),
+        (
+            "dual writes since",
+            report.dual_since.map_or_else(|| "not yet".to_owned(), exact_time),
+        ),
         ("records copied", count(report.copied)),
         ("records compared", count(report.compared)),
         ("records repaired", count(report.repaired)),
@@ -43,7 +57,10 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
     ];
     if !report.accepted_drift.is_empty() {
         let classes: Vec<String> = report.accepted_drift.iter().map(ToString::to_string).collect();
-        facts.push(("accepted drift", format!("{} (accepted by an operator)", classes.join(", "))));
+        facts.push((
+            "accepted drift",
+            format!("{} (accepted by an operator)", classes.join(", ")),
+        ));
     }
     facts.extend(report.records.map(|records| ("records at the end", count(records))));
     facts.push(("gates approved", report.gates_approved.to_string()));
@@ -56,7 +73,9 @@ pub(super) fn stage_rows(report: &Report) -> Vec<[String; 3]> {
         .stages
         .iter()
         .map(|timing| {
-            let took = timing.ended.map_or_else(|| "not done".to_owned(), |ended| span(between(timing.began, ended)));
+            let took = timing
+                .ended
+                .map_or_else(|| "not done".to_owned(), |ended| span(between(timing.began, ended)));
             [timing.stage.to_string(), exact_time(timing.began), took]
         })
         .collect()
@@ -68,7 +87,9 @@ pub(super) fn host_rows(report: &Report) -> Vec<[String; 3]> {
         .hosts
         .iter()
         .map(|host| {
-            let restart = host.restart_millis.map(|millis| span(std::time::Duration::from_millis(millis)));
+            let restart = host
+                .restart_millis
+                .map(|millis| span(std::time::Duration::from_millis(millis)));
             [host.name.clone(), config(host.config), restart.unwrap_or_default()]
         })
         .collect()
@@ -107,7 +128,12 @@ fn approvals(report: &Report) -> Table {
 pub(crate) fn audit(entries: &[AuditEntry]) -> String {
     let rows = entries.iter().map(|entry| {
         let taken = if entry.taken { "" } else { "not taken" };
-        [exact_time(entry.at), entry.what.clone(), taken.to_owned(), entry.entry.clone()]
+        [
+            exact_time(entry.at),
+            entry.what.clone(),
+            taken.to_owned(),
+            entry.entry.clone(),
+        ]
     });
     filled(&["WHEN", "WHAT", "", "ENTRY"], rows).to_string()
 }

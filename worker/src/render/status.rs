@@ -22,7 +22,10 @@ pub(crate) fn status(status: &Status, activities: &[PendingActivity], now: Times
     }
     parts.extend(records(status));
     if !activities.is_empty() {
-        let lines: Vec<String> = activities.iter().flat_map(|activity| activity_lines(activity, now)).collect();
+        let lines: Vec<String> = activities
+            .iter()
+            .flat_map(|activity| activity_lines(activity, now))
+            .collect();
         parts.push(format!("Under way\n  {}", lines.join("\n  ")));
     }
     parts.extend(rejected(status));
@@ -60,7 +63,9 @@ fn summary(status: &Status, now: Timestamp) -> String {
         format!("  began {}, run {}", time(status.began, now), status.runs),
     ];
     match &status.condition {
-        Condition::Waiting { until, next_wake_up, .. } => {
+        Condition::Waiting {
+            until, next_wake_up, ..
+        } => {
             if let Some(until) = until {
                 lines.push(format!("  until {} at the latest", time(*until, now)));
             }
@@ -73,11 +78,15 @@ fn summary(status: &Status, now: Timestamp) -> String {
         }
         _ => {}
     }
-    if let Some(since) = status.dual_since {
-        lines.push(format!("  both stores are written since {}", time(since, now)));
-    }
     if !matches!(status.condition, Condition::Ended { .. }) {
-        let open = if status.can_roll_back { "open" } else { "closed: the point of no return has passed" };
+        if let Some(since) = status.dual_since {
+            lines.push(format!("  both stores are written since {}", time(since, now)));
+        }
+        let open = if status.can_roll_back {
+            "open"
+        } else {
+            "closed: the point of no return has passed"
+        };
         lines.push(format!("  the way back is {open}"));
     }
     lines.join("\n")
@@ -102,7 +111,11 @@ fn stages(status: &Status, now: Timestamp) -> String {
         let (mark, began, took) = match timing {
             Some(timing) => match timing.ended {
                 Some(ended) => ("done", exact_time(timing.began), span(between(timing.began, ended))),
-                None => ("now", exact_time(timing.began), format!("{} so far", span(between(timing.began, now)))),
+                None => (
+                    "now",
+                    exact_time(timing.began),
+                    format!("{} so far", span(between(timing.began, now))),
+                ),
             },
             None => ("", String::new(), String::new()),
         };
@@ -123,8 +136,14 @@ fn hosts(hosts: &[HostState]) -> String {
         table.row([
             host.name.clone(),
             config(host.config),
-            if host.ordered == host.config { String::new() } else { format!("-> {}", config(host.ordered)) },
-            host.restart_millis.map(|millis| span(std::time::Duration::from_millis(millis))).unwrap_or_default(),
+            if host.ordered == host.config {
+                String::new()
+            } else {
+                format!("-> {}", config(host.ordered))
+            },
+            host.restart_millis
+                .map(|millis| span(std::time::Duration::from_millis(millis)))
+                .unwrap_or_default(),
         ]);
     }
     table.to_string()
@@ -152,11 +171,13 @@ fn records(status: &Status) -> Vec<String> {
             Some(left) => format!(", {} left at this pace", seconds(left)),
             None => String::new(),
         };
-        let rate = status.records_per_second.map(|rate| format!(", at most {} a second", count(rate.into())));
+        let rate = status
+            .records_per_second
+            .map(|rate| format!(", at most {} a second", count(rate.into())));
         lines.push(format!(
             "  copied    {} of {} looked at, {} written, {} withdrawn{left}{}",
             count(copied.scanned),
-            counted(status.copy.expected, "record"),
+            counted(status.copy.expected.max(copied.scanned), "record"),
             count(copied.written),
             count(copied.withdrawn),
             rate.unwrap_or_default()
@@ -168,7 +189,11 @@ fn records(status: &Status) -> Vec<String> {
             "  compared  {} in round {}: {}; {} repaired in all",
             counted(verify.compared, "record"),
             verify.round,
-            if verify.drift.is_clean() { "no drift".to_owned() } else { verify.drift.to_string() },
+            if verify.drift.is_clean() {
+                "no drift".to_owned()
+            } else {
+                verify.drift.to_string()
+            },
             count(verify.repaired)
         ));
         lines.extend(verify.samples.iter().map(|sample| format!("            {sample}")));
@@ -228,7 +253,12 @@ pub(crate) fn activity_lines(activity: &PendingActivity, now: Timestamp) -> Vec<
         }
     }
     let mut lines = vec![line];
-    lines.extend(activity.last_failure.as_ref().map(|failure| format!("  failed before: {failure}")));
+    lines.extend(
+        activity
+            .last_failure
+            .as_ref()
+            .map(|failure| format!("  failed before: {failure}")),
+    );
     lines
 }
 

@@ -14,7 +14,12 @@ impl Table {
     pub(crate) fn new(header: &[&str]) -> Self {
         Self {
             right: header.iter().map(|name| name.starts_with('>')).collect(),
-            rows: vec![header.iter().map(|name| name.trim_start_matches('>').to_owned()).collect()],
+            rows: vec![
+                header
+                    .iter()
+                    .map(|name| name.trim_start_matches('>').to_owned())
+                    .collect(),
+            ],
         }
     }
 
@@ -32,7 +37,12 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| console::measure_text_width(cell)).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| console::measure_text_width(cell))
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         for (index, row) in self.rows.iter().enumerate() {

@@ -59,9 +59,17 @@ fn some_plan() -> Plan {
         server_version: "1.30.8".to_owned(),
         shards: 4,
         source_name: "pg-visibility".to_owned(),
-        source: fact("PostgreSQL database 'temporal_visibility' at 127.0.0.1:5432", 1_234_567, Some("1.9")),
+        source: fact(
+            "PostgreSQL database 'temporal_visibility' at 127.0.0.1:5432",
+            1_234_567,
+            Some("1.9"),
+        ),
         target_name: "postgres-visibility-new".to_owned(),
-        target: fact("PostgreSQL database 'temporal_visibility_new' at 127.0.0.1:5432", 0, None),
+        target: fact(
+            "PostgreSQL database 'temporal_visibility_new' at 127.0.0.1:5432",
+            0,
+            None,
+        ),
         hosts: vec![HostPlan {
             name: "node-a".to_owned(),
             files: vec![
@@ -82,7 +90,10 @@ fn some_plan() -> Plan {
         poll_seconds: 10,
         namespaces,
         records: 1_234_567,
-        steps: vec!["1. prepare-target: check the schema".to_owned(), "2. gate dual-write: wait for `approve`".to_owned()],
+        steps: vec![
+            "1. prepare-target: check the schema".to_owned(),
+            "2. gate dual-write: wait for `approve`".to_owned(),
+        ],
         point_of_no_return: Stage::Promote,
         warnings: vec!["the file /etc/temporal/x.yaml is a symlink".to_owned()],
     }
@@ -91,15 +102,25 @@ fn some_plan() -> Plan {
 fn progress() -> Progress {
     let spec = Spec::from_json(&example()).expect("the example is good");
     let mut progress = Progress::new("visibility-migration".to_owned(), "key".to_owned(), spec, at(0));
-    let done = |stage, began, ended| StageTiming { stage, began: at(began), ended: Some(at(ended)) };
+    let done = |stage, began, ended| StageTiming {
+        stage,
+        began: at(began),
+        ended: Some(at(ended)),
+    };
     progress.timings = vec![
         done(Stage::Preflight, 0, 3),
         done(Stage::PrepareTarget, 3, 5),
         done(Stage::DualWrite, 605, 672),
-        StageTiming { stage: Stage::ExistingRecords, began: at(672), ended: None },
+        StageTiming {
+            stage: Stage::ExistingRecords,
+            began: at(672),
+            ended: None,
+        },
     ];
     progress.stage = Stage::ExistingRecords;
-    progress.condition = Condition::Running { doing: "copying".to_owned() };
+    progress.condition = Condition::Running {
+        doing: "copying".to_owned(),
+    };
     progress.plan = Some(some_plan());
     progress.dual_since = Some(at(671));
     progress.hosts = vec![HostState {
@@ -125,7 +146,13 @@ fn progress() -> Progress {
 fn copying() -> (Progress, Vec<PendingActivity>) {
     let mut progress = progress();
     progress.copy.expected = 1_234_567;
-    let copied = Copied { scanned: 400_000, written: 399_000, withdrawn: 3, millis: 80_000, ..Copied::default() };
+    let copied = Copied {
+        scanned: 400_000,
+        written: 399_000,
+        withdrawn: 3,
+        millis: 80_000,
+        ..Copied::default()
+    };
     progress.copy.copied = copied;
     progress.records_per_second = Some(5_000);
     let activity = PendingActivity {
@@ -133,7 +160,11 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
         attempt: 2,
         started: Some(at(752)),
         next_attempt: None,
-        heartbeat: Some(Heartbeat { scanned: 50_000, doing: "copying".to_owned(), ..Heartbeat::default() }),
+        heartbeat: Some(Heartbeat {
+            scanned: 50_000,
+            doing: "copying".to_owned(),
+            ..Heartbeat::default()
+        }),
         last_failure: Some("[store-failed] the store is busy".to_owned()),
     };
     (progress, vec![activity])
@@ -142,16 +173,28 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
 fn verified() -> Progress {
     let mut progress = progress();
     progress.timings[3].ended = Some(at(900));
-    progress.timings.push(StageTiming { stage: Stage::Verify, began: at(900), ended: Some(at(1_000)) });
+    progress.timings.push(StageTiming {
+        stage: Stage::Verify,
+        began: at(900),
+        ended: Some(at(1_000)),
+    });
     progress.stage = Stage::Cutover;
     progress.condition = Condition::AwaitingApproval { gate: Gate::Cutover };
     progress.copy.expected = 1_234_567;
-    progress.copy.copied =
-        Copied { scanned: 1_234_570, written: 1_234_000, done: true, millis: 200_000, ..Copied::default() };
+    progress.copy.copied = Copied {
+        scanned: 1_234_570,
+        written: 1_234_000,
+        done: true,
+        millis: 200_000,
+        ..Copied::default()
+    };
     progress.verify = VerifyProgress {
         round: 2,
         compared: 1_234_580,
-        drift: Drift { extra: 1, ..Drift::default() },
+        drift: Drift {
+            extra: 1,
+            ..Drift::default()
+        },
         repaired: 4,
         samples: vec!["extra 32049b68-7872-4094-8e63-d0dd59896a83/0199".to_owned()],
         ..VerifyProgress::default()
@@ -167,7 +210,9 @@ fn migrated() -> Progress {
     progress.hosts[0].config = HostConfig::Promoted;
     progress.hosts[0].ordered = HostConfig::Promoted;
     progress.final_records = Some(1_234_590);
-    progress.condition = Condition::Ended { result: Outcome::Migrated };
+    progress.condition = Condition::Ended {
+        result: Outcome::Migrated,
+    };
     progress
 }
 
@@ -196,15 +241,21 @@ fn status_while_waiting_for_retention() {
         closed,
         open,
     };
-    progress.wait = vec![namespace("default", 259_200, 1_200_000, 12), namespace("b1f (deleted)", 0, 3, 0)];
+    progress.wait = vec![
+        namespace("default", 259_200, 1_200_000, 12),
+        namespace("b1f (deleted)", 0, 3, 0),
+    ];
     insta::assert_snapshot!(status(&Status::of(&progress), &[], at(700)));
 }
 
 #[test]
 fn status_with_a_problem() {
     let mut progress = progress();
-    let problem = Problem::new(Code::HostDown, "node-a did not come up within 5m; the old file is back").at("host node-a");
-    progress.condition = Condition::NeedsOperator { problems: vec![problem] };
+    let problem =
+        Problem::new(Code::HostDown, "node-a did not come up within 5m; the old file is back").at("host node-a");
+    progress.condition = Condition::NeedsOperator {
+        problems: vec![problem],
+    };
     progress.hosts[0].ordered = HostConfig::Promoted;
     insta::assert_snapshot!(status(&Status::of(&progress), &[], at(700)));
 }
@@ -288,7 +339,12 @@ fn an_answer_with_fields_of_a_newer_worker_still_reads() {
 
 #[test]
 fn an_audit_log_without_entries_is_a_header() {
-    let entry = AuditEntry { at: at(0), what: "pause".to_owned(), entry: "paused".to_owned(), taken: true };
+    let entry = AuditEntry {
+        at: at(0),
+        what: "pause".to_owned(),
+        entry: "paused".to_owned(),
+        taken: true,
+    };
     assert_eq!(audit(&[]), "  WHEN  WHAT    ENTRY");
     assert_eq!(audit(&[entry]).lines().count(), 2);
 }

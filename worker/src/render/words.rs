@@ -52,7 +52,11 @@ pub(crate) fn seconds(length: u64) -> String {
 
 /// A Retention Period in seconds, where 0 is for ever.
 pub(crate) fn retention(length: u64) -> String {
-    if length == 0 { "for ever".to_owned() } else { seconds(length) }
+    if length == 0 {
+        "for ever".to_owned()
+    } else {
+        seconds(length)
+    }
 }
 
 /// A point in time, to the second, in UTC.
@@ -81,7 +85,10 @@ mod tests {
 
     #[test]
     fn numbers_and_times_read_well() {
-        assert_eq!([count(0), count(999), count(1_000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [count(0), count(999), count(1_000), count(1_234_567)],
+            ["0", "999", "1,000", "1,234,567"]
+        );
         for (millis, text) in [
             (0, "0ms"),
             (350, "350ms"),
@@ -97,7 +104,10 @@ mod tests {
             assert_eq!(span(Duration::from_millis(millis)), text);
         }
         let at: Timestamp = "2026-01-01T10:00:00Z".parse().expect("a time");
-        assert_eq!(time(at, at + Duration::from_secs(61)), "2026-01-01 10:00:00 UTC (1m 1s ago)");
+        assert_eq!(
+            time(at, at + Duration::from_secs(61)),
+            "2026-01-01 10:00:00 UTC (1m 1s ago)"
+        );
         assert_eq!(time(at, at - Duration::from_secs(5)), "2026-01-01 10:00:00 UTC (in 5s)");
         assert_eq!(between(at, at - Duration::from_secs(5)), Duration::ZERO);
     }

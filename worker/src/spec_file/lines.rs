@@ -52,11 +52,15 @@ impl Lines {
                     lines.enter(&mut open, line, None);
                 }
                 Event::MappingStart(..) => {
-                    let Some(path) = lines.enter(&mut open, line, None) else { break };
+                    let Some(path) = lines.enter(&mut open, line, None) else {
+                        break;
+                    };
                     open.push(Open::Mapping { path, key: None });
                 }
                 Event::SequenceStart(..) => {
-                    let Some(path) = lines.enter(&mut open, line, None) else { break };
+                    let Some(path) = lines.enter(&mut open, line, None) else {
+                        break;
+                    };
                     open.push(Open::Sequence { path, items: 0 });
                 }
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
@@ -152,7 +156,11 @@ mod tests {
     #[test]
     fn a_field_given_twice_is_told_with_both_lines() {
         let lines = Lines::of("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n");
-        let twice: Vec<_> = lines.twice.iter().map(|twice| (twice.field.as_str(), twice.first, twice.second)).collect();
+        let twice: Vec<_> = lines
+            .twice
+            .iter()
+            .map(|twice| (twice.field.as_str(), twice.first, twice.second))
+            .collect();
         assert_eq!(twice, [("b.c", 3, 4), ("a", 1, 5)]);
         assert_eq!(Lines::of("- a: 1\n- a: 1\n").twice, []);
     }
