@@ -28,6 +28,11 @@ pub mod names {
     pub const ALL: [&str; 7] = [APPROVE, PAUSE, RESUME, SKIP_WAIT, ROLLBACK, ABORT, SET_RATE];
 }
 
+/// The longest name of who says something, in characters.
+const BY_LIMIT: usize = 100;
+/// The longest note, in characters. What operators say is carried through every run, so it has to end somewhere.
+const NOTE_LIMIT: usize = 300;
+
 /// An approval of one gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -106,8 +111,10 @@ impl Approval {
                 note: None,
                 accept_drift: BTreeSet::new(),
             },
-            Some(value) => ApprovalObject::deserialize(value)
+            // Only an object: serde would read a list as its fields in order.
+            Some(value @ Value::Object(_)) => ApprovalObject::deserialize(value)
                 .map_err(|error| Rejected(format!("approve could not be read: {error}; {EXPECTED}")))?,
+            Some(_) => return Err(Rejected(format!("approve could not be read; {EXPECTED}"))),
         };
         let gate = object
             .gate
@@ -115,8 +122,8 @@ impl Approval {
             .map_err(|error| Rejected(format!("approve: {error}")))?;
         Ok(Self {
             gate,
-            by: object.by,
-            note: object.note,
+            by: object.by.map(|by| cut(by, BY_LIMIT)),
+            note: object.note.map(|note| cut(note, NOTE_LIMIT)),
             accept_drift: object.accept_drift,
         })
     }
@@ -128,18 +135,21 @@ impl Remark {
     /// # Errors
     /// What was expected, for any other form.
     pub fn from_json(input: Option<&Value>) -> Result<Self, Rejected> {
-        match input {
-            None | Some(Value::Null) => Ok(Self::default()),
-            Some(Value::String(note)) => Ok(Self {
+        const EXPECTED: &str = "expected no input, or {\"by\": \"NAME\", \"note\": \"WHY\"}";
+        let remark = match input {
+            None | Some(Value::Null) => Self::default(),
+            Some(Value::String(note)) => Self {
                 by: None,
                 note: Some(note.clone()),
-            }),
-            Some(value) => Self::deserialize(value).map_err(|error| {
-                Rejected(format!(
-                    "could not be read: {error}; expected no input, or {{\"by\": \"NAME\", \"note\": \"WHY\"}}"
-                ))
-            }),
-        }
+            },
+            Some(value @ Value::Object(_)) => Self::deserialize(value)
+                .map_err(|error| Rejected(format!("it could not be read: {error}; {EXPECTED}")))?,
+            Some(_) => return Err(Rejected(format!("it could not be read; {EXPECTED}"))),
+        };
+        Ok(Self {
+            by: remark.by.map(|by| cut(by, BY_LIMIT)),
+            note: remark.note.map(|note| cut(note, NOTE_LIMIT)),
+        })
     }
 }
 
@@ -163,4 +173,13 @@ impl SetRate {
         }
         Ok(rate)
     }
+}
+
+/// The first `limit` characters of `text`, with a mark where something is left out.
+pub(crate) fn cut(mut text: String, limit: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(limit) {
+        text.truncate(end);
+        text.push_str(" [...]");
+    }
+    text
 }

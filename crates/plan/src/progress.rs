@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     drift::{Drift, DriftClass},
-    message::{Approval, Remark},
+    message::{Approval, Remark, cut},
     order::{Copied, NamespaceWait},
     plan::Plan,
     problem::Problem,
@@ -18,6 +18,9 @@ use crate::{
 
 /// The most audit entries that are carried on; older ones are counted, not kept.
 pub const AUDIT_LIMIT: usize = 400;
+
+/// The longest audit entry, in characters: with [`AUDIT_LIMIT`] of them the log stays far below what a payload may hold.
+pub const ENTRY_LIMIT: usize = 500;
 
 /// How a migration goes right now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,7 +315,7 @@ impl Progress {
         self.audit.push(AuditEntry {
             at,
             what: what.to_owned(),
-            entry: entry.into(),
+            entry: cut(entry.into(), ENTRY_LIMIT),
             taken,
         });
         if self.audit.len() > AUDIT_LIMIT {

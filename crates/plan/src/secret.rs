@@ -59,6 +59,11 @@ impl Reference {
     }
 }
 
+/// The problem of a secret that stands at `place` as plain text.
+pub(crate) fn literal_at(place: String) -> Problem {
+    Problem::new(Code::SecretInSpec, "a secret stands here as plain text (not shown)").at(place)
+}
+
 /// Every place below `value` where a secret stands as plain text.
 pub fn literals(value: &Value, place: &str) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -78,9 +83,7 @@ fn walk(value: &Value, place: &str, found: &mut Vec<Problem>) {
                         _ => false,
                     };
                 if literal {
-                    found.push(
-                        Problem::new(Code::SecretInSpec, "a secret stands here as plain text (not shown)").at(here),
-                    );
+                    found.push(literal_at(here));
                 } else if Reference::from_json(inner).is_none() {
                     walk(inner, &here, found);
                 }

@@ -37,7 +37,7 @@ pub struct Spec {
     pub keep_source_datastore: bool,
     /// The most records a second that are copied; unlimited when absent. `set-rate` changes it at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub records_per_second: Option<u32>,
 }
 

@@ -48,6 +48,10 @@ pub fn example() -> Value {
     })
 }
 
+/// The largest spec, in bytes of JSON: it travels with every order of the migration, and the server takes no payload
+/// of more than 2 MiB (1.30.8: common/dynamicconfig/constants.go, `BlobSizeLimitError`).
+const LARGEST: usize = 256 << 10;
+
 /// The compiled schema; `None` only if the schema that we generate were itself invalid, which a test excludes.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(&schema()).ok());
 
@@ -57,6 +61,17 @@ pub(super) fn parse(value: &Value) -> Result<Spec, Vec<Problem>> {
         return Err(vec![Problem::new(
             Code::SpecInvalid,
             format!("expected one JSON object, the spec, and got {seen}"),
+        )]);
+    }
+    let size = value.to_string().len();
+    if size > LARGEST {
+        return Err(vec![Problem::new(
+            Code::SpecInvalid,
+            format!(
+                "the spec takes {} KiB; a workflow can carry {} KiB of it",
+                size >> 10,
+                LARGEST >> 10
+            ),
         )]);
     }
     let mut problems: Vec<Problem> = VALIDATOR
@@ -125,9 +140,26 @@ fn explain(error: &ValidationError<'_>) -> Vec<Problem> {
                 ),
             )]
         }
+        // An optional object is `an object, or null`: what is wrong is told by the form that was meant.
+        ValidationErrorKind::AnyOf { context } if error.instance().is_object() => {
+            let another_type = |inner: &ValidationError<'_>| {
+                matches!(inner.kind(), ValidationErrorKind::Type { .. })
+                    && inner.instance_path().as_str() == error.instance_path().as_str()
+            };
+            context
+                .iter()
+                .filter(|form| !form.iter().any(another_type))
+                .flatten()
+                .flat_map(explain)
+                .collect()
+        }
         ValidationErrorKind::OneOfNotValid { .. }
         | ValidationErrorKind::OneOfMultipleValid { .. }
         | ValidationErrorKind::AnyOf { .. } => {
+            let field = place.rsplit('.').next().unwrap_or_default();
+            if secret::is_secret_field(field) && !error.instance().is_object() {
+                return vec![secret::literal_at(place)];
+            }
             let forms = forms_at(&place);
             vec![at(place, format!("got {}, expected {forms}", shown(error.instance())))]
         }
