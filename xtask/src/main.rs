@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod demo;
 mod servers;
 mod terminal;
 mod verify;
@@ -20,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Find or build the real servers and tools that the demo and the tests run.
     Servers(servers::Arguments),
+    /// Migrate a real cluster under traffic on this machine, from nothing to the judge's verdict.
+    Demo(demo::Arguments),
     /// Prove the whole tree: format, lints, tests, documentation, end to end.
     Verify(verify::Arguments),
 }
@@ -27,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Servers(arguments) => servers::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     match outcome {
