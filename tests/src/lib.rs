@@ -3,6 +3,8 @@
 //! Nothing here imports the product: what the testbed starts, what traffic remembers and what the judge reads
 //! would otherwise share the product's mistakes.
 
+pub mod judge;
 pub mod namespaces;
 pub mod servers;
 pub mod testbed;
+pub mod traffic;

@@ -55,13 +55,21 @@ impl Calls {
         let request = StartWorkflowExecutionRequest {
             namespace: self.namespace.clone(),
             workflow_id: workflow_id.to_owned(),
-            workflow_type: Some(WorkflowType { name: WORKFLOW_TYPE.to_owned() }),
-            task_queue: Some(TaskQueue { name: self.task_queue.clone(), ..Default::default() }),
-            input: Some(Payloads { payloads: vec![payload(&serde_json::to_value(input)?)] }),
+            workflow_type: Some(WorkflowType {
+                name: WORKFLOW_TYPE.to_owned(),
+            }),
+            task_queue: Some(TaskQueue {
+                name: self.task_queue.clone(),
+                ..Default::default()
+            }),
+            input: Some(Payloads {
+                payloads: vec![payload(&serde_json::to_value(input)?)],
+            }),
             request_id: request_id(),
             workflow_run_timeout: run_timeout.map(TryInto::try_into).transpose().context("run timeout")?,
-            memo: (!memo.is_empty())
-                .then(|| Memo { fields: memo.iter().map(|(key, value)| (key.clone(), payload(value))).collect() }),
+            memo: (!memo.is_empty()).then(|| Memo {
+                fields: memo.iter().map(|(key, value)| (key.clone(), payload(value))).collect(),
+            }),
             search_attributes: search_attributes(&attributes::at_start(input.number))?,
             ..Default::default()
         };
@@ -74,7 +82,10 @@ impl Calls {
             .await?;
         match answer {
             Answer::Given(started) => Ok(started.run_id),
-            Answer::NotThere => bail!("{workflow_id} cannot be started: Namespace {} is not there", self.namespace),
+            Answer::NotThere => bail!(
+                "{workflow_id} cannot be started: Namespace {} is not there",
+                self.namespace
+            ),
         }
     }
 
@@ -83,7 +94,9 @@ impl Calls {
             namespace: self.namespace.clone(),
             workflow_execution: execution(workflow_id, run_id),
             signal_name: name.to_owned(),
-            input: input.map(|input| Payloads { payloads: vec![payload(&input)] }),
+            input: input.map(|input| Payloads {
+                payloads: vec![payload(&input)],
+            }),
             request_id: request_id(),
             ..Default::default()
         };
@@ -181,7 +194,9 @@ impl Calls {
                 async move { service.get_workflow_execution_history(request.into_request()).await }
             })
             .await?;
-        let Answer::Given(answer) = answer else { bail!("{workflow_id} run {run_id} has no history") };
+        let Answer::Given(answer) = answer else {
+            bail!("{workflow_id} run {run_id} has no history")
+        };
         let event = answer.history.and_then(|history| history.events.into_iter().last());
         match event.and_then(|event| event.attributes) {
             Some(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes)) => {
@@ -240,7 +255,10 @@ fn search_attributes(
 }
 
 fn execution(workflow_id: &str, run_id: &str) -> Option<WorkflowExecution> {
-    Some(WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() })
+    Some(WorkflowExecution {
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.to_owned(),
+    })
 }
 
 fn request_id() -> String {

@@ -53,14 +53,25 @@ pub struct Entry {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     namespace: String,
+    prefix: String,
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
 }
 
 impl Ledger {
-    /// An empty ledger of `namespace`.
+    /// An empty ledger of the executions in `namespace` whose workflow ids begin with `prefix`.
     #[must_use]
-    pub fn new(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), entries: Arc::default() }
+    pub fn new(namespace: &str, prefix: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            prefix: prefix.to_owned(),
+            entries: Arc::default(),
+        }
+    }
+
+    /// What each workflow id begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The Namespace's name.
@@ -98,7 +109,11 @@ impl Ledger {
     pub fn summary(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.lock().values() {
-            let name = if entry.deleted { "Deleted".to_owned() } else { entry.status.to_string() };
+            let name = if entry.deleted {
+                "Deleted".to_owned()
+            } else {
+                entry.status.to_string()
+            };
             *counts.entry(name).or_default() += 1;
         }
         counts

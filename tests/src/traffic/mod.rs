@@ -3,7 +3,10 @@
 mod attributes;
 mod calls;
 mod ledger;
-#[allow(missing_docs, reason = "the SDK's macro makes constants of a workflow's methods, without their documentation")]
+#[allow(
+    missing_docs,
+    reason = "the SDK's macro makes constants of a workflow's methods, without their documentation"
+)]
 mod order;
 mod worker;
 
@@ -75,8 +78,6 @@ pub struct Going {
 struct Crew {
     calls: Calls,
     ledger: Ledger,
-    /// Distinguishes the workflow ids of several traffics on one cluster.
-    name: String,
     next: AtomicU64,
 }
 
@@ -90,12 +91,15 @@ impl Traffic {
         namespaces::add_search_attributes(&client, namespace, &ATTRIBUTES).await?;
         let task_queue = "orders".to_owned();
         let worker = OrderWorker::start(frontend, namespace, &task_queue)?;
-        let name = uuid::Uuid::new_v4().simple().to_string()[..6].to_owned();
+        let prefix = format!("order-{}-", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         Ok(Self {
             crew: Arc::new(Crew {
-                calls: Calls { client, namespace: namespace.to_owned(), task_queue },
-                ledger: Ledger::new(namespace),
-                name,
+                calls: Calls {
+                    client,
+                    namespace: namespace.to_owned(),
+                    task_queue,
+                },
+                ledger: Ledger::new(namespace, &prefix),
                 next: AtomicU64::new(0),
             }),
             worker,
@@ -199,8 +203,12 @@ impl Crew {
     async fn one_order(&self) -> Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let life = MIX[usize::try_from(number % MIX.len() as u64)?];
-        let workflow_id = format!("order-{}-{number}", self.name);
-        let input = OrderInput { number, life, generation: 0 };
+        let workflow_id = format!("{}{number}", self.ledger.prefix());
+        let input = OrderInput {
+            number,
+            life,
+            generation: 0,
+        };
         let timeout = (life == Life::TimedOut).then_some(TIMEOUT);
         let run_id = self.calls.start(&workflow_id, &input, timeout).await?;
         let id = (workflow_id.as_str(), run_id.as_str());
@@ -210,14 +218,23 @@ impl Crew {
             Life::Cancelled => self.calls.cancel(id.0, id.1).await?,
             Life::Terminated => self.calls.terminate(id.0, id.1).await?,
             Life::Deleted => {
-                self.until(id, |status| status == Status::Completed as i32, Instant::now() + SETTLED_WITHIN).await?;
+                self.until(
+                    id,
+                    |status| status == Status::Completed as i32,
+                    Instant::now() + SETTLED_WITHIN,
+                )
+                .await?;
                 self.calls.delete(id.0, id.1).await?;
             }
             Life::ContinuedAsNew => {
                 let mut run_id = run_id.clone();
                 for generation in 1..=order::GENERATIONS {
-                    run_id = self.calls.next_run(&workflow_id, &self.ended(&workflow_id, &run_id).await?).await?;
-                    self.ledger.write(entry((&workflow_id, &run_id), number, life, generation));
+                    run_id = self
+                        .calls
+                        .next_run(&workflow_id, &self.ended(&workflow_id, &run_id).await?)
+                        .await?;
+                    self.ledger
+                        .write(entry((&workflow_id, &run_id), number, life, generation));
                 }
             }
             Life::Completed | Life::Failed | Life::TimedOut | Life::Open => {}
@@ -227,23 +244,35 @@ impl Crew {
 
     /// Changes the quantity of one open order: of the oldest ones first, so that records from before the migration change during it.
     async fn touch_one(&self) -> Result<()> {
-        let open: Vec<Entry> =
-            self.ledger.entries().into_iter().filter(|entry| entry.status == Status::Running).collect();
+        let open: Vec<Entry> = self
+            .ledger
+            .entries()
+            .into_iter()
+            .filter(|entry| entry.status == Status::Running)
+            .collect();
         let turn = self.next.load(Ordering::Relaxed);
-        let Some(entry) = open.get(usize::try_from(turn)? % open.len().max(1)) else { return Ok(()) };
+        let Some(entry) = open.get(usize::try_from(turn)? % open.len().max(1)) else {
+            return Ok(());
+        };
         let quantity = i64::try_from(turn)? + 1_000_000;
-        self.calls.signal(&entry.workflow_id, &entry.run_id, "touch", Some(json!(quantity))).await?;
+        self.calls
+            .signal(&entry.workflow_id, &entry.run_id, "touch", Some(json!(quantity)))
+            .await?;
         self.ledger.amend(&entry.run_id, |entry| {
             // Two touches may overtake each other on their way: the order keeps the larger one, and so does the ledger.
             let former = entry.attributes.get("Quantity").and_then(serde_json::Value::as_i64);
-            entry.attributes.insert("Quantity".to_owned(), json!(former.map_or(quantity, |former| former.max(quantity))));
+            entry.attributes.insert(
+                "Quantity".to_owned(),
+                json!(former.map_or(quantity, |former| former.max(quantity))),
+            );
         });
         Ok(())
     }
 
     async fn ended(&self, workflow_id: &str, run_id: &str) -> Result<String> {
         let continued = |status| status == Status::ContinuedAsNew as i32;
-        self.until((workflow_id, run_id), continued, Instant::now() + SETTLED_WITHIN).await?;
+        self.until((workflow_id, run_id), continued, Instant::now() + SETTLED_WITHIN)
+            .await?;
         Ok(run_id.to_owned())
     }
 
@@ -267,7 +296,9 @@ impl Crew {
 
     /// Waits until an open order carries what it was last touched with.
     async fn applied(&self, entry: &Entry, deadline: Instant) -> Result<()> {
-        let Some(quantity) = entry.attributes.get("Quantity").map(ToString::to_string) else { return Ok(()) };
+        let Some(quantity) = entry.attributes.get("Quantity").map(ToString::to_string) else {
+            return Ok(());
+        };
         loop {
             let described = self.calls.describe(&entry.workflow_id, &entry.run_id).await?;
             let found = described
@@ -278,14 +309,22 @@ impl Crew {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{} was touched with quantity {quantity} and has {found:?}", entry.workflow_id);
+                bail!(
+                    "{} was touched with quantity {quantity} and has {found:?}",
+                    entry.workflow_id
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// Waits until an execution's status in the main store is one of those wanted.
-    async fn until(&self, (workflow_id, run_id): (&str, &str), wanted: impl Fn(i32) -> bool, deadline: Instant) -> Result<()> {
+    async fn until(
+        &self,
+        (workflow_id, run_id): (&str, &str),
+        wanted: impl Fn(i32) -> bool,
+        deadline: Instant,
+    ) -> Result<()> {
         loop {
             let Some(info) = self.calls.describe(workflow_id, run_id).await? else {
                 bail!("{workflow_id} run {run_id} is gone from the cluster")
@@ -294,7 +333,10 @@ impl Crew {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{workflow_id} run {run_id} has status {} and does not come to its end", info.status);
+                bail!(
+                    "{workflow_id} run {run_id} has status {} and does not come to its end",
+                    info.status
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

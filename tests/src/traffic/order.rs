@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use temporalio_common::MemoValue;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ApplicationFailure, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowResult,
-};
+use temporalio_sdk::{ApplicationFailure, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowResult};
 
 use super::attributes;
 
@@ -64,7 +62,11 @@ impl Order {
     /// Lives as the input says.
     #[run(name = WORKFLOW_TYPE)]
     pub async fn run(ctx: &mut WorkflowContext<Self>, input: OrderInput) -> WorkflowResult<u64> {
-        let OrderInput { number, life, generation } = input;
+        let OrderInput {
+            number,
+            life,
+            generation,
+        } = input;
         match life {
             Life::Terminated | Life::TimedOut => ctx.wait_condition(|_| false).await?,
             Life::Cancelled => {
@@ -93,7 +95,10 @@ impl Order {
             Life::ContinuedAsNew => {
                 work(ctx, &input)?;
                 if generation < GENERATIONS {
-                    let next = OrderInput { generation: generation + 1, ..input };
+                    let next = OrderInput {
+                        generation: generation + 1,
+                        ..input
+                    };
                     ctx.continue_as_new(next, ContinueAsNewOptions::default())?;
                 }
             }

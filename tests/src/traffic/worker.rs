@@ -49,7 +49,10 @@ impl OrderWorker {
                 runtime.shutdown_background();
             })
             .context("cannot start the thread of the orders' worker")?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -65,7 +68,9 @@ impl Drop for OrderWorker {
 async fn run_once([frontend, namespace, task_queue]: &[String; 3]) -> Result<()> {
     let client = connect(frontend, namespace).await?;
     let runtime = Runtime::from_current_tokio(Default::default())?;
-    let options = WorkerOptions::new(task_queue.clone()).register_workflow::<Order>()?.build();
+    let options = WorkerOptions::new(task_queue.clone())
+        .register_workflow::<Order>()?
+        .build();
     Worker::new(&runtime, client, options)?.run().await?;
     Ok(())
 }

@@ -1,0 +1,114 @@
+//! What every story begins with: a cluster with traffic on it, a worker of the product, and an operator.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::judge::Judge;
+use e2e::migration::{Operator, Worker};
+use e2e::servers::progress::Lines;
+use e2e::testbed::{Engine, NAMESPACE, Plan, Store, Testbed};
+use e2e::traffic::Ledger;
+use serde_json::{Value, json};
+use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
+use tonic::IntoRequest;
+
+/// A Namespace besides the default one, with traffic of its own.
+pub(crate) const ORDERS: &str = "orders";
+
+/// What makes a young cluster behave like an old one. A restarted history service writes the records since its last
+/// checkpoint again, and would bring a target up to date that nobody has copied anything to; here it remembers every
+/// second where it was (which also makes deletions quick: they wait for that). And records go when their Retention Period is over, not up to half an hour later.
+const AGED: [&str; 4] = [
+    "history.visibilityProcessorUpdateAckInterval",
+    "history.transferProcessorUpdateAckInterval",
+    "history.shardUpdateMinInterval",
+    "history.retentionTimerJitterDuration",
+];
+
+/// A cluster, the product's worker for it, and its operator.
+pub(crate) struct Scene {
+    // The worker goes before the cluster that it polls.
+    pub(crate) worker: Worker,
+    pub(crate) operator: Operator,
+    pub(crate) testbed: Testbed,
+}
+
+impl Scene {
+    /// On an engine, with the Namespace [`ORDERS`].
+    pub(crate) async fn on(engine: Engine) -> Result<Self> {
+        let mut plan = Plan::new(engine);
+        plan.namespaces = vec![(ORDERS.to_owned(), Duration::from_secs(72 * 3600))];
+        Self::of(plan, &[]).await
+    }
+
+    /// As planned, with the worker's environment.
+    pub(crate) async fn of(plan: Plan, variables: &[(&str, &str)]) -> Result<Self> {
+        let testbed = Testbed::start(plan, &Lines::default()).await?;
+        let dynamic_config = testbed.temporal().dynamic_config();
+        let mut text = fs::read_to_string(dynamic_config)?;
+        for key in AGED {
+            // A key that is there twice keeps the server from starting.
+            if !text.contains(key) {
+                text.push_str(&format!("{key}:\n  - value: 1s\n    constraints: {{}}\n"));
+            }
+        }
+        fs::write(dynamic_config, text)?;
+        testbed.temporal().hosts().iter().try_for_each(|host| host.restart())?;
+        testbed.temporal().serving().await?;
+        Ok(Self {
+            worker: Worker::start(&testbed, variables)?,
+            operator: Operator::of(&testbed)?,
+            testbed,
+        })
+    }
+
+    /// The usual spec with some of its fields replaced.
+    pub(crate) fn spec_with(&self, fields: &Value) -> Value {
+        let mut spec = self.testbed.spec();
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            spec[name] = value.clone();
+        }
+        spec
+    }
+
+    /// What the cluster says of itself: the kinds of its Visibility stores, the primary first.
+    pub(crate) async fn visibility_stores(&self) -> Result<String> {
+        let client = self.testbed.client(NAMESPACE).await?;
+        let asked = client.connection().workflow_service().get_cluster_info(GetClusterInfoRequest {}.into_request()).await;
+        Ok(asked?.into_inner().visibility_store)
+    }
+
+    /// The end: everything stopped and removed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        ensure!(self.worker.is_running(), "the worker has ended by itself; see {}", self.worker.log().display());
+        self.worker.kill()?;
+        self.testbed.finish()
+    }
+}
+
+/// Checks a report of a migration that went well.
+pub(crate) fn is_clean(report: &Value) -> Result<()> {
+    let none = json!({"missing": 0, "stale": 0, "different": 0, "extra": 0});
+    ensure!(report["result"] == "migrated", "{report:#}");
+    ensure!(report["drift"] == none, "drift: {}", report["drift"]);
+    ensure!(report["records"].as_u64().context("no records")? > 0, "{report:#}");
+    Ok(())
+}
+
+/// Fails with the text itself unless every part is in it.
+pub(crate) fn says(text: &str, parts: &[&str]) -> Result<()> {
+    for part in parts {
+        ensure!(text.contains(part), "expected `{part}` in this:\n{text}");
+    }
+    Ok(())
+}
+
+/// The judge's verdict over everything that traffic made: all of it is in `store`, as it is to be.
+pub(crate) async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator<Item = Ledger>) -> Result<()> {
+    for ledger in ledgers {
+        let judge = Judge::new(testbed.frontend(), ledger).await?;
+        judge.until_clean(store, Duration::from_secs(30)).await?.demand_clean()?;
+    }
+    Ok(())
+}

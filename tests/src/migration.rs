@@ -1,0 +1,15 @@
+//! A migration as an operator runs it: workers that are processes of their own, everything said and asked through `tctl`.
+//!
+//! What the product answers is read as plain JSON, by the names that it publishes.
+
+mod end;
+mod files;
+mod operator;
+mod program;
+mod worker;
+
+pub use end::{End, Failure};
+pub use files::Files;
+pub use operator::{Operator, awaits, is, stage};
+pub use program::{crossfade, crossfade_command};
+pub use worker::Worker;

@@ -1,0 +1,86 @@
+//! A worker of the product, which tests may kill at any moment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::crossfade_command;
+use crate::servers::processes::{Running, Signal};
+use crate::testbed::Testbed;
+
+/// `crossfade worker --host ...` for every host of a testbed, as a process. Its log goes on over restarts.
+#[derive(Debug)]
+pub struct Worker {
+    name: String,
+    hosts: Vec<String>,
+    variables: Vec<(String, String)>,
+    log: PathBuf,
+    running: Option<Running>,
+}
+
+impl Worker {
+    /// Starts one that serves every host of `testbed`, with these environment variables.
+    ///
+    /// # Errors
+    /// When the program is not there or cannot be run.
+    pub fn start(testbed: &Testbed, variables: &[(&str, &str)]) -> Result<Self> {
+        let hosts = testbed.temporal().hosts().iter().map(|host| host.name.clone()).collect();
+        let mut worker = Self {
+            name: "worker".to_owned(),
+            hosts,
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            log: testbed.log("worker"),
+            running: None,
+        };
+        worker.again(testbed)?;
+        Ok(worker)
+    }
+
+    /// Starts it again after it was killed.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn again(&mut self, testbed: &Testbed) -> Result<()> {
+        let mut command = crossfade_command(testbed.frontend())?;
+        command.arg("worker").envs(self.variables.iter().cloned());
+        for host in &self.hosts {
+            command.args(["--host", host]);
+        }
+        self.running = Some(testbed.spawn(&self.name, &mut command)?);
+        Ok(())
+    }
+
+    /// Ends it by SIGKILL, in the middle of whatever it does.
+    ///
+    /// # Errors
+    /// When it was not running any more: it must not end by itself.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("the worker was killed before")?;
+        anyhow::ensure!(running.is_running(), "the worker had ended by itself; see {}", self.log.display());
+        running.stop(Signal::Kill)
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.running.as_mut().is_some_and(Running::is_running)
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// All of its output.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn output(&self) -> Result<String> {
+        let bytes = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
