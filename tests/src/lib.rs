@@ -4,6 +4,7 @@
 //! would otherwise share the product's mistakes.
 
 pub mod judge;
+pub mod migration;
 pub mod namespaces;
 pub mod servers;
 pub mod testbed;
