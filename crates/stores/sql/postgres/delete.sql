@@ -1,6 +1,3 @@
--- Deletes records up to a version each.
+-- Deletes a record up to a version.
 DELETE FROM executions_visibility
-USING UNNEST($1::bpchar[], $2::bpchar[], $3::bigint[]) AS condemned (namespace_id, run_id, at_most)
-WHERE executions_visibility.namespace_id = condemned.namespace_id
-  AND executions_visibility.run_id = condemned.run_id
-  AND (condemned.at_most IS NULL OR {version} <= condemned.at_most)
+WHERE namespace_id = $1 AND run_id = $2 AND ($3::bigint IS NULL OR {version} <= $3::bigint)

@@ -42,8 +42,15 @@ const DRIVER_ONLY: [&str; 19] = [
 ];
 
 /// What every session of ours is set to, unless the entry says otherwise: a forgotten transaction must not hold the
-/// server up.
-const SESSION: [(&str, &str); 2] = [("lock_timeout", "20s"), ("idle_in_transaction_session_timeout", "60s")];
+/// server up, and keys are looked up by the primary key. Left to itself the planner scans a table that it has no
+/// statistics of for each key (a target that fills up has none), and keeps to that plan.
+const SESSION: [(&str, &str); 5] = [
+    ("lock_timeout", "20s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
 
 /// How long one statement may take: a count of a large table is slow, a write that is slow hangs.
 const READ_TIMEOUT: (&str, &str) = ("statement_timeout", "30min");

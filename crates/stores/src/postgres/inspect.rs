@@ -130,9 +130,8 @@ async fn probe(session: &mut Session, columns: &Columns) -> Result<(), String> {
         .execute(put.as_str(), &Batch::new(&[&record]).parameters())
         .await
         .map_err(words)?;
-    let key = (vec![PROBE], vec![PROBE], vec![none]);
     transaction
-        .execute(delete.as_str(), &[&key.0, &key.1, &key.2])
+        .execute(delete.as_str(), &[&PROBE, &PROBE, &none])
         .await
         .map_err(words)?;
     transaction.rollback().await.map_err(words)

@@ -14,7 +14,7 @@ mod inspect;
 mod row;
 mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,14 +76,7 @@ impl Postgres {
             put: columns.for_writing(put),
             rewrite: columns.for_writing(include_str!("../../sql/postgres/rewrite.sql")),
             // Where there is no version, none is later than the one given.
-            delete: delete.replace(
-                "{version}",
-                if columns.versioned() {
-                    "_version"
-                } else {
-                    "condemned.at_most"
-                },
-            ),
+            delete: delete.replace("{version}", if columns.versioned() { "_version" } else { "$3::bigint" }),
             writes: Lane::new(entry, false),
             order_known: OnceCell::new(),
             sort_by_bytes: AtomicBool::new(false),
@@ -209,7 +202,9 @@ impl Postgres {
         let rewrite = session.prepare(&self.rewrite).await.map_err(fault)?;
 
         let transaction = session.client.transaction().await.map_err(fault)?;
-        let (namespaces, runs) = halves(changes.iter().map(|change| &change.seen.key));
+        // In the order of the keys, so that two writers cannot deadlock.
+        let keys: BTreeSet<&Key> = changes.iter().map(|change| &change.seen.key).collect();
+        let (namespaces, runs) = halves(keys);
         let mut held = BTreeMap::new();
         for row in transaction.query(&lock, &[&namespaces, &runs]).await.map_err(fault)? {
             let record = row::record(&self.name, &row)?;
@@ -362,16 +357,23 @@ impl Write for Postgres {
         if condemned.is_empty() {
             return Ok(0);
         }
-        let (namespaces, runs) = halves(condemned.iter().map(|condemned| &condemned.key));
-        let at_most: Vec<Option<i64>> = condemned.iter().map(|condemned| condemned.at_most).collect();
+        let mut condemned: Vec<&Condemned> = condemned.iter().collect();
+        condemned.sort_by(|a, b| a.key.cmp(&b.key));
         let mut guard = self.writes.session().await?;
         let session = guard.get()?;
-        let prepared = session
-            .prepare(&self.delete)
-            .await
-            .map_err(|error| self.fault(&error))?;
-        let deleted = session.client.execute(&prepared, &[&namespaces, &runs, &at_most]).await;
-        deleted.map_err(|error| self.fault(&error))
+        let fault = |error: tokio_postgres::Error| self.fault(&error);
+        let prepared = session.prepare(&self.delete).await.map_err(fault)?;
+        let transaction = session.client.transaction().await.map_err(fault)?;
+        let deletes = condemned.iter().map(|condemned| {
+            let (transaction, prepared, key) = (&transaction, &prepared, &condemned.key);
+            async move {
+                let parameters: [&(dyn ToSql + Sync); 3] = [&key.namespace_id, &key.run_id, &condemned.at_most];
+                transaction.execute(prepared, &parameters).await
+            }
+        });
+        let deleted = futures::future::try_join_all(deletes).await.map_err(fault)?;
+        transaction.commit().await.map_err(fault)?;
+        Ok(deleted.into_iter().sum())
     }
 }
 

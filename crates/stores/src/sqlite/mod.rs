@@ -26,10 +26,10 @@ use crate::error::OpenError;
 use crate::schema::{OLDEST, missing_columns};
 
 /// Records written per transaction: some ten milliseconds of the file's only write lock (a record goes into more than
-/// forty indexes).
-const TRANSACTION: usize = 25;
+/// seventy indexes).
+const TRANSACTION: usize = 50;
 
-/// The longest pause after a transaction; else as long as it took, so that the lock is free half of the time.
+/// The longest pause after a transaction.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// One visibility file.
@@ -39,6 +39,9 @@ pub(crate) struct Sqlite {
     statements: Arc<Statements>,
     reads: Lane,
     writes: Lane,
+    /// How long to leave the lock free after each transaction, as a part of what it took: as long for a server that
+    /// gives up at once, less for one that waits.
+    pause_factor: f64,
 }
 
 /// The statements, filled with the columns that the table has.
@@ -111,6 +114,7 @@ impl Sqlite {
             });
         }
         Ok(Self {
+            pause_factor: if entry.busy_timeout { 0.25 } else { 1.0 },
             writes: Lane::new(name.clone(), entry.path, entry.read_only),
             statements: Arc::new(Statements::new(columns.clone())),
             name,
@@ -155,7 +159,7 @@ impl Sqlite {
         items: Vec<T>,
         call: fn(&Statements, &Transaction<'_>, &str, &T) -> Result<u64, Error>,
     ) -> Result<u64, Error> {
-        let statements = self.statements.clone();
+        let (statements, pause_factor) = (self.statements.clone(), self.pause_factor);
         let write = move |connection: &mut Connection, store: &str| {
             let fault = |error: rusqlite::Error| of(store, &error);
             let (mut changed, mut pause) = (0, Duration::ZERO);
@@ -169,7 +173,7 @@ impl Sqlite {
                     changed += call(&statements, &transaction, store, item)?;
                 }
                 transaction.commit().map_err(fault)?;
-                pause = start.elapsed();
+                pause = start.elapsed().mul_f64(pause_factor);
             }
             Ok(changed)
         };
