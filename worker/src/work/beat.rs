@@ -24,7 +24,10 @@ pub(crate) struct Beat {
 impl Beat {
     /// Begins with what an earlier attempt had reached.
     pub(crate) fn resuming(heartbeat: Heartbeat) -> Self {
-        Self { shown: Arc::new(Mutex::new(heartbeat)), stop: Arc::default() }
+        Self {
+            shown: Arc::new(Mutex::new(heartbeat)),
+            stop: Arc::default(),
+        }
     }
 
     /// Changes what is shown.

@@ -39,13 +39,24 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
             heartbeat.repaired = earlier.repaired + repaired;
             heartbeat.doing = "comparing".to_owned();
         });
-        if beat.should_stop() || Instant::now() >= until { Step::Stop } else { Step::Continue }
+        if beat.should_stop() || Instant::now() >= until {
+            Step::Stop
+        } else {
+            Step::Continue
+        }
     };
     let repair_with = order.repair.then_some(&*write);
-    let outcome =
-        compare::compare(&*source, &*target, repair_with, &Range::default(), from, Options::default(), &mut watch)
-            .await
-            .map_err(|error| store_problem(&error))?;
+    let outcome = compare::compare(
+        &*source,
+        &*target,
+        repair_with,
+        &Range::default(),
+        from,
+        Options::default(),
+        &mut watch,
+    )
+    .await
+    .map_err(|error| store_problem(&error))?;
     let (drift, repaired) = found(&outcome.progress);
     Ok(Compared {
         cursor: outcome.progress.cursor.as_ref().map(cursor::write),
@@ -83,7 +94,11 @@ fn samples(progress: &Progress) -> Vec<String> {
         .into_iter()
         .flat_map(|tally| tally.sample.iter().take(SAMPLES))
         .map(|drifted| {
-            let columns = if drifted.columns.is_empty() { String::new() } else { format!(" ({})", drifted.columns.join(", ")) };
+            let columns = if drifted.columns.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", drifted.columns.join(", "))
+            };
             format!("{} {}{columns}", drifted.class.label(), drifted.key)
         })
         .collect()

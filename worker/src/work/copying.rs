@@ -33,12 +33,21 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         written: earlier.written,
         withdrawn: earlier.withdrawn,
     };
-    let page = order.records_per_second.map_or(PAGE, |rate| PAGE.min(usize::try_from(rate).unwrap_or(PAGE)).max(1));
+    let page = order
+        .records_per_second
+        .map_or(PAGE, |rate| PAGE.min(usize::try_from(rate).unwrap_or(PAGE)).max(1));
     let mut watch = |progress: &Progress| {
         beat.show(|heartbeat| show(heartbeat, progress));
-        if beat.should_stop() || Instant::now() >= until { Step::Stop } else { Step::Continue }
+        if beat.should_stop() || Instant::now() >= until {
+            Step::Stop
+        } else {
+            Step::Continue
+        }
     };
-    let target = Target { read: &*target, write: &write };
+    let target = Target {
+        read: &*target,
+        write: &write,
+    };
     let outcome = copy::copy(&*source, target, &Range::default(), from, Options { page }, &mut watch)
         .await
         .map_err(|error| store_problem(&error))?;

@@ -51,7 +51,10 @@ pub(crate) async fn check(order: &FinalCheck, beat: &Beat) -> Result<FinallyChec
 
 /// Whether the execution is still in the cluster's main store. One of a deleted Namespace is not.
 async fn exists(frontend: &Frontend, namespaces: &[Namespace], record: &Record) -> Result<bool, Problem> {
-    let Some(namespace) = namespaces.iter().find(|namespace| namespace.id == record.key.namespace_id) else {
+    let Some(namespace) = namespaces
+        .iter()
+        .find(|namespace| namespace.id == record.key.namespace_id)
+    else {
         return Ok(false);
     };
     let found = frontend

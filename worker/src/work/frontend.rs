@@ -31,7 +31,9 @@ pub(crate) fn settings(spec: &Spec) -> Result<ConnectSettings, Problem> {
 
 /// Connects to the frontend, trying for a few seconds.
 pub(crate) async fn open(spec: &Spec) -> Result<Frontend, Problem> {
-    Frontend::connect(&settings(spec)?).await.map_err(|error| connect(&error))
+    Frontend::connect(&settings(spec)?)
+        .await
+        .map_err(|error| connect(&error))
 }
 
 /// Connects to the frontend and waits until it serves, for work that may meet a restart.
@@ -55,7 +57,9 @@ pub(crate) async fn inspect(spec: &Spec) -> Result<ClusterFacts, Problem> {
         version: cluster.version.to_string(),
         name: cluster.name,
         shards: cluster.history_shards,
-        visibility_stores: std::iter::once(cluster.visibility.primary).chain(cluster.visibility.secondary).collect(),
+        visibility_stores: std::iter::once(cluster.visibility.primary)
+            .chain(cluster.visibility.secondary)
+            .collect(),
         namespaces: namespaces
             .into_iter()
             .filter(|namespace| namespace.state != NamespaceLife::Deleted)
@@ -74,10 +78,16 @@ pub(crate) async fn inspect(spec: &Spec) -> Result<ClusterFacts, Problem> {
 /// Takes the cluster's migration lock; `control_cluster` is the id of the cluster that runs the workflow.
 pub(crate) async fn take_lock(context: &Context, control_cluster: String) -> Result<(), Problem> {
     let frontend = open(&context.spec).await?;
-    match lock::acquire(&frontend, &owner(context, control_cluster), None).await.map_err(|error| lock_problem(&error))? {
+    match lock::acquire(&frontend, &owner(context, control_cluster), None)
+        .await
+        .map_err(|error| lock_problem(&error))?
+    {
         lock::Acquire::Acquired { taken_from } => {
             if let Some(former) = taken_from {
-                tracing::warn!(workflow_id = former.workflow_id, "took a lock over from a migration that is gone");
+                tracing::warn!(
+                    workflow_id = former.workflow_id,
+                    "took a lock over from a migration that is gone"
+                );
             }
             Ok(())
         }
@@ -89,7 +99,9 @@ pub(crate) async fn take_lock(context: &Context, control_cluster: String) -> Res
                 format!("migration `{id}` (Namespace {namespace}) holds this cluster{since}"),
             )
             .at("cluster.frontend")
-            .remedy(format!("wait for `{id}` to end, or end it: `tctl workflow signal -w {id} -n abort`")))
+            .remedy(format!(
+                "wait for `{id}` to end, or end it: `tctl workflow signal -w {id} -n abort`"
+            )))
         }
     }
 }
@@ -113,6 +125,10 @@ fn owner(context: &Context, cluster_id: String) -> lock::Owner {
 }
 
 fn lock_problem(error: &lock::LockError) -> Problem {
-    let code = if error.is_transient() { Code::ClusterUnreachable } else { Code::MigrationRunning };
+    let code = if error.is_transient() {
+        Code::ClusterUnreachable
+    } else {
+        Code::MigrationRunning
+    };
     Problem::new(code, error.to_string()).at("cluster.frontend")
 }

@@ -47,7 +47,11 @@ pub(crate) fn static_edit(spec: &Spec, source: &str, to: HostConfig) -> Result<O
         HostConfig::Promoted => Some(StaticEdit::Promote {
             source: source.to_owned(),
             target: spec.target.name.clone(),
-            source_becomes: if spec.keep_source_datastore { SourceBecomes::Defined } else { SourceBecomes::Removed },
+            source_becomes: if spec.keep_source_datastore {
+                SourceBecomes::Defined
+            } else {
+                SourceBecomes::Removed
+            },
         }),
     })
 }
@@ -63,7 +67,10 @@ fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
             },
             reads: match reads {
                 Reads::Source => ReadsFromSecondary::default(),
-                Reads::Target => ReadsFromSecondary { everywhere: true, ..ReadsFromSecondary::default() },
+                Reads::Target => ReadsFromSecondary {
+                    everywhere: true,
+                    ..ReadsFromSecondary::default()
+                },
                 Reads::Some(namespaces) => ReadsFromSecondary {
                     everywhere: false,
                     namespaces: namespaces.iter().map(|name| (name.clone(), true)).collect(),
@@ -101,13 +108,19 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
         None => {
             return Err(Problem::new(
                 Code::ConfigRefused,
-                format!("`{}` is relative to the folder that the server was started in", client.filepath.display()),
+                format!(
+                    "`{}` is relative to the folder that the server was started in",
+                    client.filepath.display()
+                ),
             )
             .at(place)
             .remedy("name the file by its absolute path in `cluster.dynamic_config`"));
         }
     };
-    Ok(DynamicFile { path, poll_seconds: client.poll_interval.as_secs() })
+    Ok(DynamicFile {
+        path,
+        poll_seconds: client.poll_interval.as_secs(),
+    })
 }
 
 fn same_file(a: &PathBuf, b: &PathBuf) -> bool {
@@ -126,7 +139,9 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
             problems.push(file_problem(&error));
         }
     }
-    let source = visibility_store(host, &file.config).map_err(|problem| problems.push(problem)).ok();
+    let source = visibility_store(host, &file.config)
+        .map_err(|problem| problems.push(problem))
+        .ok();
     let files = source
         .as_ref()
         .map(|source| planned_edits(spec, host, &file.state, &source.name, &dynamic))
@@ -170,12 +185,24 @@ fn visibility_store(host: &Host, config: &StaticConfig) -> Result<SourceStore, P
         .remedy("remove it, restart the host, and start again"));
     }
     let entry = config.datastore(&store.value).ok_or_else(|| {
-        Problem::new(Code::ConfigRefused, format!("visibilityStore `{}` is not among the datastores", store.value))
-            .at(format!("{}:{}", host.config, store.line))
+        Problem::new(
+            Code::ConfigRefused,
+            format!("visibilityStore `{}` is not among the datastores", store.value),
+        )
+        .at(format!("{}:{}", host.config, store.line))
     })?;
-    let kind = entry.value.as_object().and_then(|fields| fields.keys().next()).cloned().unwrap_or_default();
+    let kind = entry
+        .value
+        .as_object()
+        .and_then(|fields| fields.keys().next())
+        .cloned()
+        .unwrap_or_default();
     Ok(SourceStore {
-        plugin: entry.value.pointer("/sql/pluginName").and_then(Value::as_str).map(ToOwned::to_owned),
+        plugin: entry
+            .value
+            .pointer("/sql/pluginName")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned),
         fingerprint: crossfade_config::sha256(redact(&entry.value).to_string().as_bytes()),
         name: store.value.clone(),
         kind,
@@ -193,15 +220,23 @@ fn planned_edits(
     let mut plans = Vec::new();
     let mut add = |stage: Stage, path: &str, before: &[u8], edited: &Edited| {
         let before = String::from_utf8_lossy(before);
-        plans.push(FilePlan { stage, path: path.to_owned(), diff: unified_diff(path, &before, edited.text()) });
+        plans.push(FilePlan {
+            stage,
+            path: path.to_owned(),
+            diff: unified_diff(path, &before, edited.text()),
+        });
     };
     let dynamic_path = dynamic.path.display().to_string();
-    let mut dynamic_bytes = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?.bytes;
+    let mut dynamic_bytes = crossfade_config::read(&dynamic.path)
+        .map_err(|error| file_problem(&error))?
+        .bytes;
     let mut static_bytes = original.bytes.clone();
     for step in steps(spec) {
         match step {
             Step::Static(stage, to) => {
-                let Some(edit) = static_edit(spec, source, to)? else { continue };
+                let Some(edit) = static_edit(spec, source, to)? else {
+                    continue;
+                };
                 let edited = edit_static(&host.config, &static_bytes, &edit).map_err(|refusal| refused(&refusal))?;
                 add(stage, &host.config, &static_bytes, &edited);
                 static_bytes = edited.into_bytes();
@@ -254,9 +289,8 @@ pub(crate) fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, 
         Some(edit) => {
             let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
             let edited = edit_dynamic(&dynamic.path, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
-            let written =
-                crossfade_config::write_if_unchanged(&dynamic.path, &state.sha256, &edited.into_bytes(), key)
-                    .map_err(|error| file_problem(&error))?;
+            let written = crossfade_config::write_if_unchanged(&dynamic.path, &state.sha256, &edited.into_bytes(), key)
+                .map_err(|error| file_problem(&error))?;
             written == Written::Written
         }
     };

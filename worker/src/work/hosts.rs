@@ -13,7 +13,7 @@ use crossfade_cluster::{
     health::{Service, ServiceHealth},
     restart::{Restart, RestartOnce, Restarted, forget, restart_once},
 };
-use crossfade_config::{Restored, StaticConfig, Written, edit_static};
+use crossfade_config::{Edited, Restored, StaticConfig, StaticEdit, Written, edit_static};
 use crossfade_plan::{
     order::{ConfigureHost, HostConfigured},
     problem::{Code, Problem},
@@ -28,6 +28,9 @@ use super::{
     host_files::{read_static, static_edit},
     problems::{file_problem, refused, restart as restart_problem},
 };
+
+/// Pause between two looks at what the cluster says of itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// One turn at a time for each host: a second attempt at the same order waits for the first and finds its work done.
 #[derive(Debug, Default)]
@@ -45,39 +48,96 @@ impl Turns {
 pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat) -> Result<HostConfigured, Problem> {
     let turn = turns.of(&order.host.name);
     let _turn = turn.lock().await;
-    let before = read_static(&order.host)?;
-    let edited = write(order)?;
+    let change = write(order)?;
     let began = Instant::now();
     match restart_and_prove(order, order.to, beat).await {
         Ok(restarted) => Ok(HostConfigured {
-            edited,
+            edited: change.edited,
             restarted,
             restart_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }),
         Err(problem) if order.to == HostConfig::Original => Err(problem),
-        Err(problem) => Err(put_back(order, &before.state.bytes, problem, beat).await),
+        Err(problem) => Err(put_back(order, &change, problem, beat).await),
     }
 }
 
-/// Writes the file's new state; whether it changed.
-fn write(order: &ConfigureHost) -> Result<bool, Problem> {
+/// What an order has done to the file.
+struct Change {
+    /// Whether this attempt changed it.
+    edited: bool,
+    /// The hash of what it holds since.
+    written: String,
+    /// What it held before the order, also when it was an earlier attempt that changed it; `None` when that cannot
+    /// be known, and on the way back, which has nothing before it.
+    former: Option<Vec<u8>>,
+}
+
+/// Writes the file's new state.
+fn write(order: &ConfigureHost) -> Result<Change, Problem> {
     let (host, key) = (&order.host, &order.context.key);
     let source = order.context.source.as_deref().unwrap_or_default();
     let Some(edit) = static_edit(&order.context.spec, source, order.to)? else {
+        let kept = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))?;
+        let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
+        if kept.is_some_and(|kept| kept != state.bytes) {
+            begin_anew(order)?;
+        }
         let restored = crossfade_config::restore(&host.config, key).map_err(|error| file_problem(&error))?;
-        return Ok(restored == Restored::Restored);
+        return Ok(Change {
+            edited: restored == Restored::Restored,
+            written: state.sha256,
+            former: None,
+        });
     };
     let state = read_static(host)?.state;
-    let edited = edit_static(&host.config, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
-    let written = crossfade_config::write_if_unchanged(&host.config, &state.sha256, &edited.into_bytes(), key)
+    let wanted = edit_static(&host.config, &state.bytes, &edit)
+        .map_err(|refusal| refused(&refusal))?
+        .into_bytes();
+    let former = if wanted == state.bytes {
+        former(order, &edit, &state.bytes)?
+    } else {
+        begin_anew(order)?;
+        Some(state.bytes)
+    };
+    let written = crossfade_config::write_if_unchanged(&host.config, &state.sha256, &wanted, key)
         .map_err(|error| file_problem(&error))?;
-    Ok(written == Written::Written)
+    Ok(Change {
+        edited: written == Written::Written,
+        written: crossfade_config::sha256(&wanted),
+        former,
+    })
+}
+
+/// What the file held before an earlier attempt at this order wrote it and was killed: worked out from the kept copy,
+/// and only believed when the edit leads from it to exactly what is there.
+fn former(order: &ConfigureHost, edit: &StaticEdit, now: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
+    let (host, key) = (&order.host, &order.context.key);
+    let Some(kept) = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))? else {
+        return Ok(None);
+    };
+    let before = match (order.to, static_edit(&order.context.spec, "", HostConfig::Dual)?) {
+        (HostConfig::Promoted, Some(dual)) => edit_static(&host.config, &kept, &dual).map(Edited::into_bytes).ok(),
+        _ => Some(kept),
+    };
+    let leads_here =
+        |before: &Vec<u8>| edit_static(&host.config, before, edit).is_ok_and(|again| again.text().as_bytes() == now);
+    Ok(before.filter(leads_here))
+}
+
+/// A changed file needs a restart, whatever an earlier order for the same state has noted: one that was put back, or
+/// whose restart was cut short. Forgotten before the file changes, so that being killed in between does no harm.
+fn begin_anew(order: &ConfigureHost) -> Result<(), Problem> {
+    let host = &order.host;
+    crossfade_config::check_writable(&host.config).map_err(|error| file_problem(&error))?;
+    forget(&marker_dir(order), &marker_key(host, order.to)).map_err(|error| restart_problem(&error, &host.name))
 }
 
 async fn restart_and_prove(order: &ConfigureHost, to: HostConfig, beat: &Beat) -> Result<bool, Problem> {
     let host = &order.host;
     beat.doing(format!("restarting {}", host.name));
-    let restarted = restart_once(restart_order(order, to)?).await.map_err(|error| restart_problem(&error, &host.name))?;
+    let restarted = restart_once(restart_order(order, to)?)
+        .await
+        .map_err(|error| restart_problem(&error, &host.name))?;
     beat.doing(format!("waiting until {} is healthy", host.name));
     prove_healthy(order, to).await?;
     Ok(matches!(restarted, Restarted::Now { .. }))
@@ -102,12 +162,20 @@ fn restart_order(order: &ConfigureHost, to: HostConfig) -> Result<RestartOnce, P
 fn marker_dir(order: &ConfigureHost) -> PathBuf {
     let path = Path::new(&order.host.config);
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real.parent().unwrap_or(Path::new("/")).join(".crossfade").join(&order.context.key)
+    real.parent()
+        .unwrap_or(Path::new("/"))
+        .join(".crossfade")
+        .join(&order.context.key)
 }
 
 fn marker_key(host: &Host, to: HostConfig) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name: String = host.name.chars().map(|c| if fits(c) { c } else { '-' }).take(80).collect();
+    let name: String = host
+        .name
+        .chars()
+        .map(|c| if fits(c) { c } else { '-' })
+        .take(80)
+        .collect();
     let state = match to {
         HostConfig::Original => "original",
         HostConfig::Dual => "dual",
@@ -135,7 +203,10 @@ fn addresses(host: &Host, config: &StaticConfig) -> BTreeMap<Service, SocketAddr
                 .and_then(|ip| ip.parse().ok())
                 .filter(|ip: &IpAddr| !ip.is_unspecified())
                 .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-            service.grpc_port.filter(|_| runs_here).map(|port| (known.0, SocketAddr::new(ip, port)))
+            service
+                .grpc_port
+                .filter(|_| runs_here)
+                .map(|port| (known.0, SocketAddr::new(ip, port)))
         })
         .collect()
 }
@@ -154,55 +225,88 @@ async fn prove_healthy(order: &ConfigureHost, to: HostConfig) -> Result<(), Prob
         }
         let health = ServiceHealth::new(service, &ConnectSettings::plaintext(address.to_string()))
             .map_err(|error| down(error.to_string()))?;
-        health.await_serving(left()).await.map_err(|error| down(error.to_string()))?;
+        health
+            .await_serving(left())
+            .await
+            .map_err(|error| down(error.to_string()))?;
     }
-    let frontend = frontend::await_open(spec, left()).await.map_err(|problem| down(problem.message))?;
+    let frontend = frontend::await_open(spec, left())
+        .await
+        .map_err(|problem| down(problem.message))?;
     loop {
-        let cluster = frontend.cluster().await.map_err(|error| down(error.to_string()))?;
+        let cluster = match frontend.cluster().await {
+            Ok(cluster) => cluster,
+            // A frontend that has just come up may refuse a call yet.
+            Err(error) if error.is_transient() && !left().is_zero() => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(down(error.to_string())),
+        };
         let wrong = match (to, &cluster.visibility.secondary) {
             (HostConfig::Dual, None) => Some("no secondary Visibility store"),
             (HostConfig::Original | HostConfig::Promoted, Some(_)) => Some("still a secondary Visibility store"),
             _ => None,
         };
         // With several hosts another one's frontend may have answered, which has its turn later or had it before.
-        let Some(wrong) = wrong.filter(|_| spec.cluster.hosts.len() == 1) else { return Ok(()) };
+        let Some(wrong) = wrong.filter(|_| spec.cluster.hosts.len() == 1) else {
+            return Ok(());
+        };
         if left().is_zero() {
-            let stores = format!("{}, {}", cluster.visibility.primary, cluster.visibility.secondary.unwrap_or_default());
-            return Err(down(format!("the cluster reports {wrong} after the restart ({})", stores.trim_end_matches(", "))));
+            let stores = format!(
+                "{}, {}",
+                cluster.visibility.primary,
+                cluster.visibility.secondary.unwrap_or_default()
+            );
+            return Err(down(format!(
+                "the cluster reports {wrong} after the restart ({})",
+                stores.trim_end_matches(", ")
+            )));
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
 /// The host did not come up: its former file, a restart, and both problems told if that fails too.
-async fn put_back(order: &ConfigureHost, former: &[u8], problem: Problem, beat: &Beat) -> Problem {
+async fn put_back(order: &ConfigureHost, change: &Change, problem: Problem, beat: &Beat) -> Problem {
     let host = &order.host;
     beat.doing(format!("{} did not come up: putting its former config back", host.name));
-    let back = async {
-        let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
-        crossfade_config::write_if_unchanged(&host.config, &state.sha256, former, &order.context.key)
-            .map_err(|error| file_problem(&error))?;
-        // The former state's restart is a new one: whatever markers there are tell of earlier ones.
-        forget_markers(order);
-        let again = if order.to == HostConfig::Promoted { HostConfig::Dual } else { HostConfig::Original };
-        restart_and_prove(order, again, beat).await?;
-        forget_markers(order);
-        Ok::<(), Problem>(())
+    let add = |words: String| Problem {
+        message: format!("{} {words}", with_stop(&problem.message)),
+        ..problem.clone()
     };
-    match back.await {
-        Ok(()) => Problem {
-            message: format!("{} The former config is back and the host is healthy with it", with_stop(&problem.message)),
-            ..problem
-        },
-        Err(second) => Problem {
-            message: format!(
-                "{} Putting the former config back failed as well: {}",
-                with_stop(&problem.message),
-                second.message
-            ),
-            ..problem
-        },
+    if let Err(second) = give_back(order, change) {
+        return add(format!("Its config is not put back: {}", second.message));
     }
+    // The former state's restart is a new one: whatever markers there are tell of earlier ones.
+    forget_markers(order);
+    let again = if order.to == HostConfig::Promoted {
+        HostConfig::Dual
+    } else {
+        HostConfig::Original
+    };
+    let back = restart_and_prove(order, again, beat).await;
+    forget_markers(order);
+    match back {
+        Ok(_) => add("The former config is back and the host is healthy with it".to_owned()),
+        Err(second) => add(format!(
+            "The former config is back in the file; restarting with it failed as well: {}",
+            second.message
+        )),
+    }
+}
+
+/// The file as it was before the order, unless somebody else has changed it since.
+fn give_back(order: &ConfigureHost, change: &Change) -> Result<(), Problem> {
+    let former = change.former.as_ref().ok_or_else(|| {
+        Problem::new(
+            Code::ConfigChanged,
+            "it was so before this order, and what it was before that is not known",
+        )
+    })?;
+    crossfade_config::write_if_unchanged(&order.host.config, &change.written, former, &order.context.key)
+        .map(|_| ())
+        .map_err(|error| file_problem(&error))
 }
 
 /// A later attempt at this order is a new restart.

@@ -16,3 +16,6 @@ pub(crate) mod stores;
 pub(crate) mod target;
 pub(crate) mod waiting;
 pub(crate) mod writes;
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,10 @@ pub(crate) async fn plan(spec: &Spec) -> Result<Plan, Vec<Problem>> {
     let cluster = frontend::inspect(spec).await.map_err(|problem| problems.push(problem));
     let mut hosts = Vec::new();
     for host in &spec.cluster.hosts {
-        match host_files::inspect(&InspectHost { context: context.clone(), host: host.clone() }) {
+        match host_files::inspect(&InspectHost {
+            context: context.clone(),
+            host: host.clone(),
+        }) {
             Ok(facts) => hosts.push(facts),
             Err(more) => problems.extend(more),
         }

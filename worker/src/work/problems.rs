@@ -1,8 +1,8 @@
 //! One table: what each library's error means to the operator, and whether it is tried again.
 
 use anyhow::anyhow;
-use crossfade_config::{FileError, Refusal};
 use crossfade_cluster::{CallError, ConnectError, canary::CanaryError, restart::RestartError, schema::SchemaError};
+use crossfade_config::{FileError, Refusal};
 use crossfade_plan::problem::{Code, Problem, listing};
 use crossfade_stores::OpenError;
 use crossfade_visibility::ports;
@@ -11,8 +11,13 @@ use temporalio_sdk::activities::ActivityError;
 
 /// An activity fails with its problems as details; it is tried again only when that can help with all of them.
 pub(crate) fn failure(problems: Vec<Problem>) -> ActivityError {
-    let code = problems.iter().map(|problem| problem.code).find(|code| !code.retryable());
-    let type_name = code.or(problems.first().map(|problem| problem.code)).unwrap_or(Code::Unexpected);
+    let code = problems
+        .iter()
+        .map(|problem| problem.code)
+        .find(|code| !code.retryable());
+    let type_name = code
+        .or(problems.first().map(|problem| problem.code))
+        .unwrap_or(Code::Unexpected);
     let failure = ApplicationFailure::builder(anyhow!(listing(&problems)))
         .type_name(type_name.name().to_owned())
         .non_retryable(code.is_some())
@@ -28,19 +33,31 @@ pub(crate) fn connect(error: &ConnectError) -> Problem {
 
 /// The frontend answered with an error.
 pub(crate) fn call(error: &CallError) -> Problem {
-    let code = if error.is_transient() { Code::ClusterUnreachable } else { Code::Unexpected };
+    let code = if error.is_transient() {
+        Code::ClusterUnreachable
+    } else {
+        Code::Unexpected
+    };
     Problem::new(code, error.to_string()).at("cluster.frontend")
 }
 
 /// A canary could not be placed or removed.
 pub(crate) fn canary(error: &CanaryError) -> Problem {
-    let code = if error.is_transient() { Code::ClusterUnreachable } else { Code::CanaryLost };
+    let code = if error.is_transient() {
+        Code::ClusterUnreachable
+    } else {
+        Code::CanaryLost
+    };
     Problem::new(code, error.to_string()).at("cluster.canary_namespace")
 }
 
 /// A service could not be restarted; never tried again by itself, since a restart is felt by clients.
 pub(crate) fn restart(error: &RestartError, host: &str) -> Problem {
-    Problem::new(Code::RestartFailed, error.to_string()).at(format!("host {host}"))
+    let code = match error {
+        RestartError::NotBack { .. } => Code::HostDown,
+        _ => Code::RestartFailed,
+    };
+    Problem::new(code, error.to_string()).at(format!("host {host}"))
 }
 
 /// Temporal's schema tool failed.
@@ -72,7 +89,10 @@ pub(crate) fn refused(refusal: &Refusal) -> Problem {
     };
     let problem = Problem::new(Code::ConfigRefused, refusal.reason.to_string()).at(place);
     match &refusal.by_hand {
-        Some(lines) => problem.remedy(format!("correct the file, or make the change by hand:\n{}", lines.trim_end())),
+        Some(lines) => problem.remedy(format!(
+            "correct the file, or make the change by hand:\n{}",
+            lines.trim_end()
+        )),
         None => problem,
     }
 }
@@ -80,9 +100,10 @@ pub(crate) fn refused(refusal: &Refusal) -> Problem {
 /// A configuration file cannot be read, replaced or restored; the message names the file.
 pub(crate) fn file_problem(error: &FileError) -> Problem {
     let code = match error {
-        FileError::ReadOnly { .. } | FileError::Owner { .. } | FileError::Mounted { .. } | FileError::HardLinked { .. } => {
-            Code::ConfigUnwritable
-        }
+        FileError::ReadOnly { .. }
+        | FileError::Owner { .. }
+        | FileError::Mounted { .. }
+        | FileError::HardLinked { .. } => Code::ConfigUnwritable,
         FileError::Changed { .. } | FileError::Conflict { .. } | FileError::KeptDamaged { .. } => Code::ConfigChanged,
         _ => Code::ConfigUnreadable,
     };

@@ -48,7 +48,12 @@ pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven
         .map_err(|error| call(&error))?
         .into_iter()
         .filter(|namespace| namespace.state != NamespaceLife::Deleted)
-        .filter(|namespace| order.namespaces.as_ref().is_none_or(|names: &BTreeSet<String>| names.contains(&namespace.name)))
+        .filter(|namespace| {
+            order
+                .namespaces
+                .as_ref()
+                .is_none_or(|names: &BTreeSet<String>| names.contains(&namespace.name))
+        })
         .collect();
     let frontends = every_frontend(spec, main).await;
     let marker = format!("crossfade-marker-{}", order.context.key);
@@ -59,22 +64,46 @@ pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven
             marker_record(&namespace.id, &marker, &run_id.to_string(), Timestamp::now())
         })
         .collect();
-    stores.target.write().put(&records).await.map_err(|error| store_problem(&error))?;
+    stores
+        .target
+        .write()
+        .put(&records)
+        .await
+        .map_err(|error| store_problem(&error))?;
     let proven = ask_all(order.from, &frontends, &namespaces, &marker, beat).await;
     // Whatever came of it, the marker does not stay.
-    let keys: Vec<Condemned> =
-        records.into_iter().map(|record| Condemned { key: record.key, at_most: Some(0) }).collect();
-    stores.target.write().delete(&keys).await.map_err(|error| store_problem(&error))?;
+    let keys: Vec<Condemned> = records
+        .into_iter()
+        .map(|record| Condemned {
+            key: record.key,
+            at_most: Some(0),
+        })
+        .collect();
+    stores
+        .target
+        .write()
+        .delete(&keys)
+        .await
+        .map_err(|error| store_problem(&error))?;
     proven?;
     let counted = counts_agree(order.from, &frontends, &namespaces, &stores, beat).await?;
-    Ok(ReadsProven { namespaces: u32::try_from(namespaces.len()).unwrap_or(u32::MAX), counted })
+    Ok(ReadsProven {
+        namespaces: u32::try_from(namespaces.len()).unwrap_or(u32::MAX),
+        counted,
+    })
 }
 
 /// The frontend of the spec, and each member of the ring that can be reached by itself.
 async fn every_frontend(spec: &Spec, main: Frontend) -> Vec<Frontend> {
     let mut frontends = vec![main.clone()];
-    let Ok(settings) = frontend::settings(spec) else { return frontends };
-    let members = main.members().await.map(|members| members.by_service).unwrap_or_default();
+    let Ok(settings) = frontend::settings(spec) else {
+        return frontends;
+    };
+    let members = main
+        .members()
+        .await
+        .map(|members| members.by_service)
+        .unwrap_or_default();
     let addresses = members.get("frontend").cloned().unwrap_or_default();
     if addresses.len() > 1 {
         for address in addresses {
@@ -96,7 +125,11 @@ async fn ask_all(
 ) -> Result<(), Problem> {
     for frontend in frontends {
         for namespace in namespaces {
-            beat.doing(format!("asking {} which store answers for {}", frontend.address(), namespace.name));
+            beat.doing(format!(
+                "asking {} which store answers for {}",
+                frontend.address(),
+                namespace.name
+            ));
             ask(from, frontend, &namespace.name, marker).await?;
         }
     }
@@ -108,7 +141,11 @@ async fn ask(from: Answers, frontend: &Frontend, namespace: &str, marker: &str) 
     let until = Instant::now() + RIGHT_WITHIN;
     let mut right = 0;
     while right < IN_A_ROW {
-        let found = !frontend.list(namespace, &query, 1).await.map_err(|error| call(&error))?.is_empty();
+        let found = !frontend
+            .list(namespace, &query, 1)
+            .await
+            .map_err(|error| call(&error))?
+            .is_empty();
         if found == (from == Answers::Target) {
             right += 1;
         } else if Instant::now() >= until {
@@ -144,10 +181,15 @@ async fn counts_agree(
         Answers::Source => stores.source.read(),
         Answers::Target => stores.target.read(),
     };
-    let Some(frontend) = frontends.first() else { return Ok(0) };
+    let Some(frontend) = frontends.first() else {
+        return Ok(0);
+    };
     let mut counted = 0;
     for namespace in namespaces {
-        beat.doing(format!("comparing the frontend's count of {} with the store's", namespace.name));
+        beat.doing(format!(
+            "comparing the frontend's count of {} with the store's",
+            namespace.name
+        ));
         counted += count_agrees(frontend, namespace, &*store).await?;
     }
     Ok(counted)
@@ -165,7 +207,10 @@ async fn count_agrees(frontend: &Frontend, namespace: &Namespace, store: &dyn Re
         if Instant::now() >= until {
             return Err(Problem::new(
                 Code::ReadsWrong,
-                format!("Namespace {}: the frontend counts {told} executions, the store has {after}", namespace.name),
+                format!(
+                    "Namespace {}: the frontend counts {told} executions, the store has {after}",
+                    namespace.name
+                ),
             )
             .at("cluster.frontend"));
         }
@@ -174,7 +219,10 @@ async fn count_agrees(frontend: &Frontend, namespace: &Namespace, store: &dyn Re
 }
 
 async fn stored(store: &dyn Read, namespace_id: &str) -> Result<u64, Problem> {
-    let counts = store.count(Some(namespace_id)).await.map_err(|error| store_problem(&error))?;
+    let counts = store
+        .count(Some(namespace_id))
+        .await
+        .map_err(|error| store_problem(&error))?;
     Ok(counts.values().map(|count| count.total()).sum())
 }
 
@@ -182,7 +230,10 @@ async fn stored(store: &dyn Read, namespace_id: &str) -> Result<u64, Problem> {
 /// (schedules, deployments) out (1.30.8: common/persistence/visibility/store/query), so both are asked for.
 async fn told(frontend: &Frontend, namespace: &str) -> Result<u64, Problem> {
     let mut told = 0;
-    for query in ["TemporalNamespaceDivision IS NULL", "TemporalNamespaceDivision IS NOT NULL"] {
+    for query in [
+        "TemporalNamespaceDivision IS NULL",
+        "TemporalNamespaceDivision IS NOT NULL",
+    ] {
         told += frontend.count(namespace, query).await.map_err(|error| call(&error))?;
     }
     Ok(told)

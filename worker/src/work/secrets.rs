@@ -23,8 +23,12 @@ pub(crate) fn resolve(reference: &SecretReference, place: &str) -> Result<String
 
 fn find(reference: &Reference) -> Result<String, Problem> {
     match reference {
-        Reference::Env(name) => std::env::var(name)
-            .map_err(|_| Problem::new(Code::SecretMissing, format!("the environment variable `{name}` is not set here"))),
+        Reference::Env(name) => std::env::var(name).map_err(|_| {
+            Problem::new(
+                Code::SecretMissing,
+                format!("the environment variable `{name}` is not set here"),
+            )
+        }),
         Reference::File(path) => std::fs::read_to_string(path)
             .map(|text| text.lines().next().unwrap_or_default().to_owned())
             .map_err(|error| Problem::new(Code::SecretMissing, format!("`{path}` cannot be read: {error}"))),

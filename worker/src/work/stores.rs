@@ -25,7 +25,9 @@ pub(crate) struct Pair {
 
 /// Opens both stores.
 pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
-    let source = crossfade_stores::open(&source_entry(context)?).await.map_err(|error| open_problem(&error, "source"))?;
+    let source = crossfade_stores::open(&source_entry(context)?)
+        .await
+        .map_err(|error| open_problem(&error, "source"))?;
     let target = crossfade_stores::open(&target_entry(&context.spec)?)
         .await
         .map_err(|error| open_problem(&error, "target.datastore"))?;
@@ -51,7 +53,10 @@ pub(crate) fn source_entry(context: &Context) -> Result<Value, Problem> {
     }
     Err(Problem::new(
         Code::ConfigUnreadable,
-        format!("this worker finds the source's address in no host's config: {}", unread.join("; ")),
+        format!(
+            "this worker finds the source's address in no host's config: {}",
+            unread.join("; ")
+        ),
     )
     .at("cluster.hosts")
     .remedy("run this worker where a host's config can be read, or give `source.datastore` in the spec"))
@@ -62,7 +67,10 @@ fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
     let config = read_static(host)?.config;
     let name = match &context.source {
         Some(name) => name.clone(),
-        None => config.visibility_store().map(|store| store.value.clone()).unwrap_or_default(),
+        None => config
+            .visibility_store()
+            .map(|store| store.value.clone())
+            .unwrap_or_default(),
     };
     if let Some(entry) = config.datastore(&name) {
         return Ok(entry.value.clone());
@@ -76,15 +84,22 @@ fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
 /// Looks at both stores for preflight. The target may still be without a schema when it is to be set up.
 pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<StoreFacts, Vec<Problem>> {
     let mut problems = Vec::new();
-    let source = facts(source_entry(context), "source").await.map_err(|problem| problems.push(problem));
+    let source = facts(source_entry(context), "source")
+        .await
+        .map_err(|problem| problems.push(problem));
     let entry = target_entry(&context.spec);
     let target = match facts(entry.clone(), "target.datastore").await {
         Ok(facts) => Ok(Some(facts)),
         // A database or file that is yet to be made by the schema tool.
         Err(problem) if problem.code == Code::TargetSchema && context.spec.target.setup_schema => Ok(None),
-        Err(problem) => Err(problems.push(problem)),
+        Err(problem) => {
+            problems.push(problem);
+            Err(())
+        }
     };
-    let (Ok(source), Ok(target)) = (source, target) else { return Err(problems) };
+    let (Ok(source), Ok(target)) = (source, target) else {
+        return Err(problems);
+    };
     problems.extend(source_problems(&source));
     if let Some(target) = &target {
         problems.extend(target_problems(&source, target, &context.spec, server_version));
@@ -95,12 +110,29 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     let opened = crossfade_stores::open(&source_entry(context).map_err(|problem| vec![problem])?)
         .await
         .map_err(|error| vec![open_problem(&error, "source")])?;
-    let counts = opened.read().count(None).await.map_err(|error| vec![store_problem(&error)])?;
+    let counts = opened
+        .read()
+        .count(None)
+        .await
+        .map_err(|error| vec![store_problem(&error)])?;
     let namespaces: Vec<NamespaceRecords> = counts
         .into_iter()
-        .map(|(namespace_id, count)| NamespaceRecords { namespace_id, open: count.open, closed: count.closed })
+        .map(|(namespace_id, count)| NamespaceRecords {
+            namespace_id,
+            open: count.open,
+            closed: count.closed,
+        })
         .collect();
-    let records = namespaces.iter().map(|namespace| namespace.open + namespace.closed).sum();
+    if target
+        .as_ref()
+        .is_some_and(|target| matches!(target.schema, SchemaState::Present { .. }))
+    {
+        no_strangers(context).await.map_err(|problem| vec![problem])?;
+    }
+    let records = namespaces
+        .iter()
+        .map(|namespace| namespace.open + namespace.closed)
+        .sum();
     let mut warnings = source.warnings.clone();
     warnings.extend(target.iter().flat_map(|target| target.warnings.clone()));
     warnings.extend(target.as_ref().and_then(|target| short_of_space(&source, target)));
@@ -120,6 +152,39 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     })
 }
 
+/// The target has no record of a Namespace that the source does not know. Such a store is another cluster's, and
+/// verify would take every record of it for extra and delete it.
+pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
+    let pair = match open(context).await {
+        Ok(pair) => pair,
+        // Its schema is to be brought up to date first; it is asked again then.
+        Err(problem) if problem.code == Code::TargetSchema && context.spec.target.setup_schema => return Ok(()),
+        Err(problem) => return Err(problem),
+    };
+    let count = async |store: &Store| store.read().count(None).await.map_err(|error| store_problem(&error));
+    let known = count(&pair.source).await?;
+    let strangers: Vec<(String, u64)> = count(&pair.target)
+        .await?
+        .into_iter()
+        .filter(|(namespace, count)| count.total() > 0 && !known.contains_key(namespace))
+        .map(|(namespace, count)| (namespace, count.total()))
+        .collect();
+    let Some((example, _)) = strangers.first() else {
+        return Ok(());
+    };
+    let records: u64 = strangers.iter().map(|(_, records)| records).sum();
+    Err(Problem::new(
+        Code::TargetNotEmpty,
+        format!(
+            "{} holds {records} records of {} Namespaces that the source knows nothing of, such as {example}: it may be \
+             another cluster's store, and verify would remove them",
+            pair.target.read().describe(),
+            strangers.len()
+        ),
+    )
+    .at("target.datastore"))
+}
+
 /// The target by its name in the config, while there is no store yet to describe.
 fn named_in_spec(spec: &Spec) -> &str {
     spec.target
@@ -131,7 +196,9 @@ fn named_in_spec(spec: &Spec) -> &str {
 }
 
 async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Problem> {
-    crossfade_stores::inspect(&entry?).await.map_err(|error| open_problem(&error, place))
+    crossfade_stores::inspect(&entry?)
+        .await
+        .map_err(|error| open_problem(&error, place))
 }
 
 fn fact(facts: &Facts, records: u64) -> StoreFact {
@@ -141,15 +208,23 @@ fn fact(facts: &Facts, records: u64) -> StoreFact {
             Some(recorded.map_or_else(|| "unrecorded".to_owned(), |version| version.to_string()))
         }
     };
-    StoreFact { description: facts.store.clone(), plugin: facts.engine.clone(), schema_version, records }
+    StoreFact {
+        description: facts.store.clone(),
+        plugin: facts.engine.clone(),
+        schema_version,
+        records,
+    }
 }
 
 fn source_problems(source: &Facts) -> Vec<Problem> {
     match source.schema {
         SchemaState::Absent => vec![
-            Problem::new(Code::StoreUnsupported, format!("{} has no visibility schema", source.store))
-                .at("source")
-                .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
+            Problem::new(
+                Code::StoreUnsupported,
+                format!("{} has no visibility schema", source.store),
+            )
+            .at("source")
+            .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
         ],
         SchemaState::Present { .. } => Vec::new(),
     }
@@ -159,13 +234,19 @@ fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: 
     let at_target = |problem: Problem| problem.at("target.datastore");
     let mut problems = Vec::new();
     if source.identity.is_some() && source.identity == target.identity {
-        problems.push(at_target(Problem::new(Code::SameStore, format!("the target is the source itself: {}", target.store))));
+        problems.push(at_target(Problem::new(
+            Code::SameStore,
+            format!("the target is the source itself: {}", target.store),
+        )));
     }
     if !spec.target.setup_schema {
         problems.extend(schema_problems(target, server_version));
     }
     if let Some(Err(reason)) = &target.writable {
-        problems.push(at_target(Problem::new(Code::StorePermission, format!("{} cannot be written: {reason}", target.store))));
+        problems.push(at_target(Problem::new(
+            Code::StorePermission,
+            format!("{} cannot be written: {reason}", target.store),
+        )));
     }
     problems
 }
@@ -174,7 +255,11 @@ fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: 
 pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Problem> {
     let Some(expected) = expected_schema(server_version) else {
         let message = format!("the visibility schema that server {server_version} needs is not known to this release");
-        return vec![Problem::new(Code::TargetSchema, message).at("cluster.frontend").remedy("use a newer Crossfade")];
+        return vec![
+            Problem::new(Code::TargetSchema, message)
+                .at("cluster.frontend")
+                .remedy("use a newer Crossfade"),
+        ];
     };
     target
         .schema_faults(expected)
@@ -186,6 +271,10 @@ pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Probl
 fn short_of_space(source: &Facts, target: &Facts) -> Option<String> {
     let (needed, free) = (source.bytes?, target.free_bytes?);
     (free < needed).then(|| {
-        format!("the source takes {} MiB and only {} MiB are free where the target lies", needed >> 20, free >> 20)
+        format!(
+            "the source takes {} MiB and only {} MiB are free where the target lies",
+            needed >> 20,
+            free >> 20
+        )
     })
 }

@@ -11,7 +11,7 @@ use crossfade_stores::SchemaState;
 
 use super::{
     problems::{open as open_problem, schema},
-    stores::{schema_problems, target_entry},
+    stores::{no_strangers, schema_problems, target_entry},
 };
 
 /// The longest that one run of the schema tool may take: it alters tables, which are empty or small here.
@@ -53,18 +53,27 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
     } else {
         "the schema was left as it is".to_owned()
     };
-    let facts = crossfade_stores::inspect(&entry).await.map_err(|error| vec![open_problem(&error, "target.datastore")])?;
+    let facts = crossfade_stores::inspect(&entry)
+        .await
+        .map_err(|error| vec![open_problem(&error, "target.datastore")])?;
     let problems = schema_problems(&facts, &order.server_version);
     if !problems.is_empty() {
         return Err(problems);
     }
     if let Some(Err(reason)) = &facts.writable {
         let message = format!("{} cannot be written: {reason}", facts.store);
-        return Err(vec![Problem::new(Code::StorePermission, message).at("target.datastore")]);
+        return Err(vec![
+            Problem::new(Code::StorePermission, message).at("target.datastore"),
+        ]);
     }
+    no_strangers(&order.context).await.map_err(|problem| vec![problem])?;
     let schema_version = match facts.schema {
         SchemaState::Present { recorded, .. } => recorded.map(|version| version.to_string()),
         SchemaState::Absent => None,
     };
-    Ok(TargetReady { description: Some(facts.store), schema_version, done })
+    Ok(TargetReady {
+        description: Some(facts.store),
+        schema_version,
+        done,
+    })
 }

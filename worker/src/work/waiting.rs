@@ -35,7 +35,10 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
     let frontend = frontend::open(&order.context.spec).await?;
     let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
     let entry = stores::source_entry(&order.context)?;
-    let source = crossfade_stores::open(&entry).await.map_err(|error| open_problem(&error, "source"))?.read();
+    let source = crossfade_stores::open(&entry)
+        .await
+        .map_err(|error| open_problem(&error, "source"))?
+        .read();
     let mut left: BTreeMap<String, Count> = BTreeMap::new();
     let mut range = Range::default();
     loop {
@@ -44,7 +47,11 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
         range.after = Some(last.key.clone());
         for record in page.iter().filter(|record| is_from_before(record, order)) {
             let count = left.entry(record.key.namespace_id.clone()).or_default();
-            if record.close_time.is_some() { count.closed += 1 } else { count.open += 1 }
+            if record.close_time.is_some() {
+                count.closed += 1
+            } else {
+                count.open += 1
+            }
         }
         beat.show(|heartbeat| heartbeat.scanned += page.len() as u64);
     }
@@ -63,7 +70,10 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
         })
         .filter(|wait| wait.namespace != SYSTEM_NAMESPACE)
         .collect();
-    Ok(WaitFacts { at: Timestamp::now(), namespaces })
+    Ok(WaitFacts {
+        at: Timestamp::now(),
+        namespaces,
+    })
 }
 
 fn is_from_before(record: &Record, order: &ReadWait) -> bool {

@@ -39,15 +39,26 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
     let frontend = frontend::await_open(spec, SERVING_WITHIN).await?;
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
-    let wanted: Vec<&dyn Read> =
-        [(order.source, &source), (order.target, &target)].into_iter().filter(|(wanted, _)| *wanted).map(|(_, store)| &**store).collect();
+    let wanted: Vec<&dyn Read> = [(order.source, &source), (order.target, &target)]
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, store)| &**store)
+        .collect();
     if order.source && order.target {
         search_attributes_agree(&order.context, &frontend).await?;
     }
     let name = &spec.cluster.canary_namespace;
-    let namespace = frontend.namespace(name).await.map_err(|error| call(&error))?.ok_or_else(|| {
-        Problem::new(Code::CanaryLost, format!("Namespace `{name}` for canaries does not exist")).at("cluster.canary_namespace")
-    })?;
+    let namespace = frontend
+        .namespace(name)
+        .await
+        .map_err(|error| call(&error))?
+        .ok_or_else(|| {
+            Problem::new(
+                Code::CanaryLost,
+                format!("Namespace `{name}` for canaries does not exist"),
+            )
+            .at("cluster.canary_namespace")
+        })?;
     let mut lost = String::new();
     for number in 1..=FLOCKS {
         beat.doing(format!("canaries on {} shards, flock {number}", order.shards));
@@ -61,13 +72,20 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
             lifetime: LIFETIME,
             at_once: AT_ONCE,
         };
-        let keys = canary::start(&frontend, &flock).await.map_err(|error| canary_problem(&error))?;
+        let keys = canary::start(&frontend, &flock)
+            .await
+            .map_err(|error| canary_problem(&error))?;
         let seen = await_seen(&keys, &wanted).await?;
         let at = Timestamp::now();
-        canary::remove(&frontend, name, &keys, AT_ONCE).await.map_err(|error| canary_problem(&error))?;
+        canary::remove(&frontend, name, &keys, AT_ONCE)
+            .await
+            .map_err(|error| canary_problem(&error))?;
         match seen {
             Ok(()) => {
-                return Ok(WritesProven { canaries: u32::try_from(keys.len()).unwrap_or(u32::MAX), at });
+                return Ok(WritesProven {
+                    canaries: u32::try_from(keys.len()).unwrap_or(u32::MAX),
+                    at,
+                });
             }
             Err(missing) => lost = missing,
         }
@@ -77,12 +95,19 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
 
 /// Waits until every store has every canary; inside, what a store still lacks.
 async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Result<(), String>, Problem> {
-    let keys: Vec<Key> = keys.iter().map(|key| Key::new(&key.namespace_id, &key.run_id)).collect();
+    let keys: Vec<Key> = keys
+        .iter()
+        .map(|key| Key::new(&key.namespace_id, &key.run_id))
+        .collect();
     let until = Instant::now() + SEEN_WITHIN;
     loop {
         let mut lacking = Vec::new();
         for store in stores {
-            let seen = store.versions(&keys).await.map_err(|error| store_problem(&error))?.len();
+            let seen = store
+                .versions(&keys)
+                .await
+                .map_err(|error| store_problem(&error))?
+                .len();
             if seen < keys.len() {
                 lacking.push(format!("{} has {seen} of {} canaries", store.describe(), keys.len()));
             }
@@ -101,15 +126,29 @@ async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Resul
 /// the target's map lacks is dropped in silence from 1.29.4 on, and fails every task before
 /// (common/searchattribute/encode.go), so the maps must agree before a record is written to both.
 async fn search_attributes_agree(context: &Context, frontend: &Frontend) -> Result<(), Problem> {
-    let index = |entry: &Value| entry.pointer("/sql/databaseName").and_then(Value::as_str).map(ToOwned::to_owned);
-    let (Some(source), Some(target)) =
-        (index(&stores::source_entry(context)?), index(&stores::target_entry(&context.spec)?))
-    else {
+    let index = |entry: &Value| {
+        entry
+            .pointer("/sql/databaseName")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned)
+    };
+    let (Some(source), Some(target)) = (
+        index(&stores::source_entry(context)?),
+        index(&stores::target_entry(&context.spec)?),
+    ) else {
         return Ok(());
     };
     let namespace = &context.spec.cluster.canary_namespace;
-    let of_source = frontend.index_attributes(&source, namespace).await.map_err(|error| call(&error))?.custom;
-    let of_target = frontend.index_attributes(&target, namespace).await.map_err(|error| call(&error))?.custom;
+    let of_source = frontend
+        .index_attributes(&source, namespace)
+        .await
+        .map_err(|error| call(&error))?
+        .custom;
+    let of_target = frontend
+        .index_attributes(&target, namespace)
+        .await
+        .map_err(|error| call(&error))?
+        .custom;
     let lacking: Vec<&str> = of_source
         .iter()
         .filter(|(name, kind)| of_target.get(*name) != Some(*kind))
@@ -120,7 +159,10 @@ async fn search_attributes_agree(context: &Context, frontend: &Frontend) -> Resu
     }
     Err(Problem::new(
         Code::SearchAttributes,
-        format!("the server has not registered {} for the target's index `{target}`", lacking.join(", ")),
+        format!(
+            "the server has not registered {} for the target's index `{target}`",
+            lacking.join(", ")
+        ),
     )
     .at("target.datastore"))
 }

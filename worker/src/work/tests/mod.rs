@@ -1,0 +1,5 @@
+//! The work on a real cluster: each piece done twice, and hosts that do not come up.
+
+mod host_down;
+mod scene;
+mod twice;
