@@ -99,7 +99,8 @@ pub fn slice(summary: &str) -> ActivityOptions {
 /// Work on a host's files and services; `within` is the longest that its restart may take.
 #[must_use]
 pub fn host_work(host: &str, within: Duration, summary: &str) -> ActivityOptions {
-    // A restart, the same again to put the old file back when it fails, and the proofs.
-    let start_to_close = within * 3 + seconds(120);
+    // A restart and its proof have `within` each, and so have those with the old file when they fail; the fifth is
+    // for an earlier attempt that still has its turn. A time-out would begin all of it again, for ever.
+    let start_to_close = within.saturating_mul(5).saturating_add(seconds(120));
     on_host(host, HOST_WORKER, options(start_to_close, work_retries(), summary))
 }
