@@ -42,12 +42,13 @@ const DRIVER_ONLY: [&str; 19] = [
 ];
 
 /// What every session of ours is set to, unless the entry says otherwise: a forgotten transaction must not hold the
-/// server up, and keys are looked up by the primary key. Left to itself the planner scans a table that it has no
-/// statistics of for each key (a target that fills up has none), and keeps to that plan.
-const SESSION: [(&str, &str); 5] = [
+/// server up, and rows are found by an index. Left to itself the planner goes through a table that it has no statistics
+/// of (a target that fills up has none), and keeps to that plan when the table has grown.
+const SESSION: [(&str, &str); 6] = [
     ("lock_timeout", "20s"),
     ("idle_in_transaction_session_timeout", "60s"),
     ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
 ];
