@@ -241,6 +241,7 @@ impl Story<'_> {
             () = show => {}
         }
         let ledger = traffic.ledger();
+        self.screen.no_bar();
         self.screen.done(
             "existing",
             &format!(

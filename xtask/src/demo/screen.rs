@@ -84,7 +84,6 @@ impl Screen {
     /// What goes on right now.
     pub(super) fn now(&self, text: &str) {
         let Some(live) = &self.live else { return };
-        live.bar.finish_and_clear();
         if live.line.is_finished() || live.line.message().is_empty() {
             live.line.reset();
             live.all.insert(0, live.line.clone());
@@ -104,6 +103,13 @@ impl Screen {
         live.bar.set_length(all.max(done).max(1));
         live.bar.set_position(done);
         live.bar.set_message(text.to_owned());
+    }
+
+    /// Takes the bar away.
+    pub(super) fn no_bar(&self) {
+        if let Some(live) = &self.live {
+            live.bar.finish_and_clear();
+        }
     }
 
     /// Takes the moving part away.

@@ -100,6 +100,8 @@ pub(super) fn shown(program: &str, arguments: &[&str]) -> String {
     let word = |word: &str| {
         if plain(word) {
             word.to_owned()
+        } else if word.contains('\'') && !word.contains(['"', '$', '`', '\\', '!']) {
+            format!("\"{word}\"")
         } else {
             format!("'{}'", word.replace('\'', r"'\''"))
         }
@@ -117,10 +119,10 @@ mod tests {
 
     #[test]
     fn a_command_is_shown_as_a_shell_takes_it() {
-        let arguments = ["workflow", "signal", "-w", "id", "-i", "\"dual-write\"", "it's"];
+        let arguments = ["signal", "-w", "id", "-i", "\"dual-write\"", "it's", "it's $5"];
         assert_eq!(
             shown("tctl", &arguments),
-            r#"tctl workflow signal -w id -i '"dual-write"' 'it'\''s'"#
+            r#"tctl signal -w id -i '"dual-write"' "it's" 'it'\''s $5'"#
         );
     }
 }
