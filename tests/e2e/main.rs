@@ -1,8 +1,13 @@
 //! The end-to-end tests: one binary, real servers, one module for each story.
 
+mod bad_input;
 mod crash;
 mod judge;
+mod namespace_rows;
 mod postgres_to_postgres;
+mod retention;
 mod rollback;
+mod scene;
+mod sqlite_to_sqlite;
 mod testbed;
 mod traffic;

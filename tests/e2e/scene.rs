@@ -26,6 +26,10 @@ const AGED: [&str; 4] = [
     "history.retentionTimerJitterDuration",
 ];
 
+/// The server's own housekeeping: workflows that stay open for half a day, and that a Retention wait would wait for.
+const SCANNERS: [&str; 3] =
+    ["worker.taskQueueScannerEnabled", "worker.historyScannerEnabled", "worker.executionsScannerEnabled"];
+
 /// A cluster, the product's worker for it, and its operator.
 pub(crate) struct Scene {
     // The worker goes before the cluster that it polls.
@@ -47,6 +51,9 @@ impl Scene {
         let testbed = Testbed::start(plan, &Lines::default()).await?;
         let dynamic_config = testbed.temporal().dynamic_config();
         let mut text = fs::read_to_string(dynamic_config)?;
+        for key in SCANNERS {
+            text.push_str(&format!("{key}:\n  - value: false\n    constraints: {{}}\n"));
+        }
         for key in AGED {
             // A key that is there twice keeps the server from starting.
             if !text.contains(key) {
@@ -75,13 +82,21 @@ impl Scene {
     /// What the cluster says of itself: the kinds of its Visibility stores, the primary first.
     pub(crate) async fn visibility_stores(&self) -> Result<String> {
         let client = self.testbed.client(NAMESPACE).await?;
-        let asked = client.connection().workflow_service().get_cluster_info(GetClusterInfoRequest {}.into_request()).await;
+        let asked = client
+            .connection()
+            .workflow_service()
+            .get_cluster_info(GetClusterInfoRequest {}.into_request())
+            .await;
         Ok(asked?.into_inner().visibility_store)
     }
 
     /// The end: everything stopped and removed.
     pub(crate) fn finish(mut self) -> Result<()> {
-        ensure!(self.worker.is_running(), "the worker has ended by itself; see {}", self.worker.log().display());
+        ensure!(
+            self.worker.is_running(),
+            "the worker has ended by itself; see {}",
+            self.worker.log().display()
+        );
         self.worker.kill()?;
         self.testbed.finish()
     }
@@ -108,7 +123,10 @@ pub(crate) fn says(text: &str, parts: &[&str]) -> Result<()> {
 pub(crate) async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator<Item = Ledger>) -> Result<()> {
     for ledger in ledgers {
         let judge = Judge::new(testbed.frontend(), ledger).await?;
-        judge.until_clean(store, Duration::from_secs(30)).await?.demand_clean()?;
+        judge
+            .until_clean(store, Duration::from_secs(30))
+            .await?
+            .demand_clean()?;
     }
     Ok(())
 }

@@ -4,12 +4,16 @@
 
 mod end;
 mod files;
+mod history;
 mod operator;
+mod payloads;
 mod program;
 mod worker;
 
 pub use end::{End, Failure};
 pub use files::Files;
+pub use history::raw_history;
 pub use operator::{Operator, awaits, is, stage};
+pub use payloads::{payload, signal_with_payloads, start_with_payloads};
 pub use program::{crossfade, crossfade_command};
 pub use worker::Worker;

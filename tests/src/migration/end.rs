@@ -52,10 +52,15 @@ impl End {
         let deadline = Instant::now() + within;
         loop {
             let mut service = client.connection().workflow_service();
-            let answer = service.get_workflow_execution_history(request.clone().into_request()).await;
+            let answer = service
+                .get_workflow_execution_history(request.clone().into_request())
+                .await;
             let seen = match answer {
                 Ok(answer) => {
-                    let last = answer.into_inner().history.and_then(|history| history.events.into_iter().last());
+                    let last = answer
+                        .into_inner()
+                        .history
+                        .and_then(|history| history.events.into_iter().last());
                     match last.and_then(|event| event.attributes).map(Self::read) {
                         Some(Some(end)) => return Ok(end),
                         _ => "it still runs".to_owned(),

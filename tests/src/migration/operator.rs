@@ -1,6 +1,6 @@
 //! The operator: starts, asks, approves and steers through the real `tctl`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -140,7 +140,10 @@ impl Operator {
             .with_context(|| format!("no answer to {name}: {answer}"))?;
         let answers: Vec<Value> = serde_json::from_str(&format!("[{list}"))
             .with_context(|| format!("the answer to {name} is not JSON: {answer}"))?;
-        answers.into_iter().next().with_context(|| format!("{name} has no answer"))
+        answers
+            .into_iter()
+            .next()
+            .with_context(|| format!("{name} has no answer"))
     }
 
     /// The status.
@@ -212,7 +215,13 @@ impl Operator {
     pub async fn end(&self, testbed: &Testbed, id: &str) -> Result<End> {
         // The status tells early what would else only be a deadline that passes.
         self.until(id, "its end", |status| is(status, "ended")).await?;
-        End::of(&testbed.client(NAMESPACE).await?, NAMESPACE, id, Duration::from_secs(30)).await
+        End::of(
+            &testbed.client(NAMESPACE).await?,
+            NAMESPACE,
+            id,
+            Duration::from_secs(30),
+        )
+        .await
     }
 
     /// How many events the workflow's history has, by `tctl workflow describe`.
@@ -230,14 +239,13 @@ impl Operator {
             .with_context(|| format!("no history length in {described:#}"))
     }
 
-    /// The whole history as tctl writes it to a file, payloads in plain.
+    /// The whole history as tctl prints it.
     ///
     /// # Errors
-    /// When tctl does not write it.
-    pub async fn history(&self, id: &str, file: &Path) -> Result<String> {
-        let name = file.to_str().context("a plain path")?;
-        self.told(&["show", "-w", id, "--of", name]).await?;
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))
+    /// When tctl does not print it.
+    pub async fn history(&self, id: &str) -> Result<String> {
+        self.told(&["show", "-w", id, "--print_full", "--max_field_length", "1000000"])
+            .await
     }
 
     /// Runs a command of the product's own CLI, and returns what it printed under `--json`.

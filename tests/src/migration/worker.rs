@@ -25,7 +25,12 @@ impl Worker {
     /// # Errors
     /// When the program is not there or cannot be run.
     pub fn start(testbed: &Testbed, variables: &[(&str, &str)]) -> Result<Self> {
-        let hosts = testbed.temporal().hosts().iter().map(|host| host.name.clone()).collect();
+        let hosts = testbed
+            .temporal()
+            .hosts()
+            .iter()
+            .map(|host| host.name.clone())
+            .collect();
         let mut worker = Self {
             name: "worker".to_owned(),
             hosts,
@@ -60,7 +65,11 @@ impl Worker {
     /// When it was not running any more: it must not end by itself.
     pub fn kill(&mut self) -> Result<()> {
         let mut running = self.running.take().context("the worker was killed before")?;
-        anyhow::ensure!(running.is_running(), "the worker had ended by itself; see {}", self.log.display());
+        anyhow::ensure!(
+            running.is_running(),
+            "the worker had ended by itself; see {}",
+            self.log.display()
+        );
         running.stop(Signal::Kill)
     }
 

@@ -1,0 +1,115 @@
+//! The worker killed by SIGKILL in the middle of every stage that changes something, and the server once.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::migration::{is, stage};
+use e2e::servers::temporal::Host;
+use e2e::testbed::{Engine, NAMESPACE, Store};
+use e2e::traffic::Traffic;
+use serde_json::json;
+
+use crate::scene::{Scene, is_clean, judged};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
+    let mut scene = Scene::on(Engine::Sqlite).await?;
+    let operator = scene.operator.clone();
+    let host = scene.testbed.temporal().hosts()[0].clone();
+    let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
+    traffic.existing(200).await?;
+    let going = traffic.keep_going(3);
+    let id = "through-thick-and-thin";
+    let spec = scene.spec_with(&json!({"records_per_second": 4, "cutover": {"soak": "2s"}}));
+    operator.start(id, &spec).await?;
+
+    operator.at_gate(id, "dual-write").await?;
+    operator.approve(id, "dual-write").await?;
+    while_it_restarts(&mut scene, &host).await.context("in dual-write")?;
+
+    operator
+        .until(id, "copying", |status| {
+            stage(status) == "existing-records" && status["copy"]["expected"] != 0
+        })
+        .await?;
+    let copied = records(scene.testbed.target())?;
+    grows(scene.testbed.target(), copied + 10).await?;
+    scene.worker.kill()?;
+    scene.worker.again(&scene.testbed)?;
+    grows(scene.testbed.target(), copied + 20)
+        .await
+        .context("after the worker was killed while it copied")?;
+    host.kill()?;
+    host.start()?;
+    scene.testbed.temporal().serving().await?;
+    let status = operator
+        .until(id, "copying after the server was killed", |status| {
+            is(status, "running")
+        })
+        .await?;
+    ensure!(
+        stage(&status) == "existing-records",
+        "the copy was over before the server was killed: {status:#}"
+    );
+    operator
+        .signal(id, "set-rate", Some(r#"{"records_per_second": null}"#))
+        .await?;
+
+    operator.at_gate(id, "cutover").await?;
+    operator.approve(id, "cutover").await?;
+    operator
+        .until(id, "cutover", |status| {
+            stage(status) == "cutover" && is(status, "running")
+        })
+        .await?;
+    scene.worker.kill()?;
+    scene.worker.again(&scene.testbed)?;
+
+    operator.at_gate(id, "promote").await?;
+    operator.approve(id, "promote").await?;
+    while_it_restarts(&mut scene, &host).await.context("in promote")?;
+    let report = operator.end(&scene.testbed, id).await?.completed()?;
+
+    going.stop().await?;
+    traffic.settle().await?;
+    is_clean(&report)?;
+    let events = operator.history_length(id).await?;
+    ensure!(events < 2_000, "{events} events");
+    judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
+    scene.finish()
+}
+
+/// Kills the worker as soon as the server that it restarts is down, and starts another when the server is up again.
+async fn while_it_restarts(scene: &mut Scene, host: &Host) -> Result<()> {
+    let before = host.pid();
+    until("the server goes down", || host.pid() != before).await?;
+    scene.worker.kill()?;
+    until("the server is started again, without the worker", || host.is_running()).await?;
+    scene.worker.again(&scene.testbed)
+}
+
+async fn until(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !there() {
+        if Instant::now() > deadline {
+            bail!("in two minutes it did not come to this: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn grows(store: &Store, records_at_least: i64) -> Result<()> {
+    until(&format!("{records_at_least} records in the target"), || {
+        records(store).is_ok_and(|records| records >= records_at_least)
+    })
+    .await
+}
+
+fn records(store: &Store) -> Result<i64> {
+    let Store::Sqlite { file } = store else {
+        bail!("not a SQLite store")
+    };
+    let database = rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    Ok(database.query_row("SELECT count(*) FROM executions_visibility", [], |row| row.get(0))?)
+}

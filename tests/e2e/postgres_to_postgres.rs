@@ -1,0 +1,114 @@
+//! A whole migration between two PostgreSQL databases under traffic, on two hosts, with a schema to be made and a password to be kept.
+
+use anyhow::{Result, ensure};
+use e2e::migration::{Files, raw_history};
+use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
+use e2e::servers::cache::Cache;
+use e2e::servers::postgres::PASSWORD;
+use e2e::servers::progress::Lines;
+use e2e::testbed::{Engine, NAMESPACE, Plan, TARGET_NAME};
+use e2e::traffic::Traffic;
+use serde_json::json;
+
+use crate::scene::{Scene, is_clean, judged, says};
+
+/// The variable that carries the target's password to the worker.
+const VARIABLE: &str = "NEW_STORE_PASSWORD";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() -> Result<()> {
+    let tool = find_or_build(
+        &Cache::from_environment()?,
+        &TEMPORAL_1_30_8,
+        Program::SqlTool,
+        &Lines::default(),
+    )?;
+    let tool = tool.to_string_lossy();
+    let plan = Plan::new(Engine::Postgres).on_two_hosts();
+    let scene = Scene::of(plan, &[(VARIABLE, PASSWORD), ("CROSSFADE_TEMPORAL_SQL_TOOL", &tool)]).await?;
+    let operator = &scene.operator;
+    let id = "move-to-a-new-database";
+    let before = Files::of(&scene.testbed)?;
+    let pids = || {
+        scene
+            .testbed
+            .temporal()
+            .hosts()
+            .iter()
+            .map(|host| host.pid())
+            .collect::<Vec<_>>()
+    };
+    let first_pids = pids();
+
+    let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
+    traffic.existing(200).await?;
+    let going = traffic.keep_going(5);
+    let mut spec = scene.spec_with(&json!({"keep_source_datastore": false}));
+    spec["target"]["datastore"]["sql"]["password"] = json!({"env": VARIABLE});
+    operator.start(id, &spec).await?;
+    operator.at_gate(id, "dual-write").await?;
+    before.are_unchanged()?;
+    says(
+        &operator.audit(id).await?,
+        &["target ready: the schema was brought from"],
+    )?;
+    let plan = operator.query(id, "plan", None).await?.to_string();
+    says(
+        &plan,
+        &[TARGET_NAME, "secondaryVisibilityStore", "node-front", "node-back"],
+    )?;
+    for gate in ["dual-write", "cutover", "promote"] {
+        let status = operator.at_gate(id, gate).await?;
+        if gate == "cutover" {
+            let hosts = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
+            ensure!(
+                hosts.len() == 2 && hosts.iter().all(|host| host["config"] == "dual"),
+                "{status:#}"
+            );
+            ensure!(scene.visibility_stores().await? == "postgres12,postgres12");
+        }
+        operator.approve(id, gate).await?;
+    }
+    let report = operator.end(&scene.testbed, id).await?.completed()?;
+    going.stop().await?;
+    traffic.settle().await?;
+    is_clean(&report)?;
+    ensure!(
+        report["copied"].as_u64() > Some(150),
+        "the copy had little to do: {}",
+        report["copied"]
+    );
+    ensure!(scene.visibility_stores().await? == "postgres12");
+    ensure!(
+        pids().iter().zip(&first_pids).all(|(now, then)| now != then),
+        "a host was not restarted"
+    );
+    let events = operator.history_length(id).await?;
+    ensure!(events < 2_000, "{events} events");
+    let files = Files::of(&scene.testbed)?.text();
+    says(&files, &[&format!("visibilityStore: {TARGET_NAME}")])?;
+    ensure!(
+        !files.contains("secondaryVisibility") && !files.contains("temporal_visibility\""),
+        "{files}"
+    );
+    judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
+
+    // The server's own files have the password, and nothing else has.
+    says(&files, &[PASSWORD])?;
+    let history = raw_history(&scene.testbed.client(NAMESPACE).await?, NAMESPACE, id).await?;
+    let history = String::from_utf8_lossy(&history).into_owned();
+    says(&history, &[VARIABLE])?;
+    let told = [
+        ("the history", history),
+        ("the history as tctl prints it", operator.history(id).await?),
+        ("the worker's log", scene.worker.output()?),
+        ("the plan", plan),
+        ("the report", report.to_string()),
+        ("the status", operator.status(id).await?.to_string()),
+        ("the audit log", operator.audit(id).await?),
+    ];
+    for (what, text) in told {
+        ensure!(!text.contains(PASSWORD), "the password is in {what}");
+    }
+    scene.finish()
+}

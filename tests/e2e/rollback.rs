@@ -1,0 +1,176 @@
+//! The way back from every stage before promote, on one cluster, one migration after the other.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::migration::{End, Files, is, stage};
+use e2e::testbed::{Engine, NAMESPACE};
+use e2e::traffic::Traffic;
+use serde_json::{Value, json};
+
+use crate::scene::{ORDERS, Scene, is_clean, judged, says};
+
+/// How an operator turns back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Rollback,
+    Abort,
+    Cancel,
+}
+
+/// One migration that turns back.
+struct Case {
+    id: &'static str,
+    order: Order,
+    /// What the spec says besides the usual.
+    spec: Value,
+    /// When it turns back.
+    here: fn(&Value) -> bool,
+    /// Whether the server had to be restarted until then.
+    restarted: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let through = || json!({"gates": []});
+    vec![
+        Case {
+            id: "back-at-the-first-gate",
+            order: Order::Rollback,
+            spec: json!({"gates": ["dual-write"]}),
+            here: |status| is(status, "awaiting-approval"),
+            restarted: false,
+        },
+        Case {
+            id: "back-half-way-into-dual-write",
+            order: Order::Rollback,
+            spec: through(),
+            here: |status| {
+                stage(status) == "dual-write"
+                    && status["hosts"][0]["config"] == "dual"
+                    && status["dual_since"].is_null()
+            },
+            restarted: true,
+        },
+        Case {
+            id: "back-while-copying",
+            order: Order::Abort,
+            spec: json!({"gates": [], "records_per_second": 1}),
+            here: |status| stage(status) == "existing-records" && status["copy"]["expected"] != 0,
+            restarted: true,
+        },
+        Case {
+            id: "back-after-verify",
+            order: Order::Cancel,
+            spec: json!({"gates": ["cutover"]}),
+            here: |status| is(status, "awaiting-approval") && !status["verify"]["clean_at"].is_null(),
+            restarted: true,
+        },
+        Case {
+            id: "back-with-the-first-namespaces-moved",
+            order: Order::Rollback,
+            spec: json!({"gates": [], "cutover": {"namespaces_first": [ORDERS], "soak": "10m"}}),
+            here: |status| is(status, "waiting") && status["cutover"] == "first-namespaces",
+            restarted: true,
+        },
+        Case {
+            id: "back-at-the-last-gate",
+            order: Order::Rollback,
+            spec: json!({"gates": ["promote"]}),
+            here: |status| is(status, "awaiting-approval") && status["cutover"] == "soaked",
+            restarted: true,
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> {
+    let scene = Scene::on(Engine::Sqlite).await?;
+    let before = Files::of(&scene.testbed)?;
+    let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
+    traffic.existing(100).await?;
+    for case in cases() {
+        turned_back(&scene, &traffic, &before, &case)
+            .await
+            .with_context(|| format!("in {}", case.id))?;
+    }
+    no_way_back_after_promote(&scene, traffic).await?;
+    scene.finish()
+}
+
+async fn turned_back(scene: &Scene, traffic: &Traffic, before: &Files, case: &Case) -> Result<()> {
+    let (operator, host) = (&scene.operator, &scene.testbed.temporal().hosts()[0]);
+    let pid = host.pid();
+    let going = traffic.keep_going(3);
+    operator.start(case.id, &scene.spec_with(&case.spec)).await?;
+    operator.until(case.id, "where it turns back", case.here).await?;
+    let note = r#"{"by": "alice", "note": "not today"}"#;
+    match case.order {
+        Order::Rollback => operator.signal(case.id, "rollback", Some(note)).await?,
+        Order::Abort => operator.signal(case.id, "abort", Some(note)).await?,
+        Order::Cancel => operator.told(&["cancel", "-w", case.id]).await.map(drop)?,
+    }
+    let end = operator.end(&scene.testbed, case.id).await?;
+    let result = match (case.order, end) {
+        (Order::Rollback, End::Completed(report)) => report["result"].clone(),
+        (Order::Abort | Order::Cancel, End::Failed(failure)) => {
+            ensure!(failure.kind == "Aborted" && !failure.retryable, "{failure:?}");
+            says(&failure.message, &["gave the migration up", "the cluster is as it was"])?;
+            json!("aborted")
+        }
+        (_, end) => anyhow::bail!("it ended so: {end:?}"),
+    };
+    let wanted = if case.order == Order::Rollback {
+        "rolled-back"
+    } else {
+        "aborted"
+    };
+    ensure!(result == wanted, "it ended as {result}");
+    let report = operator.query(case.id, "report", None).await?;
+    ensure!(report["result"] == wanted, "{report:#}");
+    before.are_unchanged()?;
+    ensure!((host.pid() != pid) == case.restarted, "restarted: {}", !case.restarted);
+    ensure!(
+        scene.visibility_stores().await? == "sqlite",
+        "{}",
+        scene.visibility_stores().await?
+    );
+
+    going.stop().await?;
+    // What is written from now on is in the source, as what was written before is.
+    traffic.existing(traffic.ledger().kept() + 5).await?;
+    judged(&scene.testbed, scene.testbed.source(), [traffic.ledger().clone()]).await
+}
+
+async fn no_way_back_after_promote(scene: &Scene, traffic: Traffic) -> Result<()> {
+    let operator = &scene.operator;
+    let id = "past-the-point-of-no-return";
+    let going = traffic.keep_going(3);
+    operator
+        .start(id, &scene.spec_with(&json!({"gates": ["finish"]})))
+        .await?;
+    let status = operator.at_gate(id, "finish").await?;
+    ensure!(status["can_roll_back"] == false, "{status:#}");
+    operator.signal(id, "rollback", None).await?;
+    operator.signal(id, "abort", None).await?;
+    operator.told(&["cancel", "-w", id]).await?;
+    let refused = operator
+        .crossfade(&["rollback", "--id", id])
+        .await
+        .expect_err("too late");
+    says(&format!("{refused:#}"), &["point of no return"])?;
+    let cancelled = |status: &Value| {
+        let rejected = status["rejected"].as_array().map_or(&[][..], Vec::as_slice);
+        ["rollback", "abort", "cancel"].iter().all(|what| {
+            rejected
+                .iter()
+                .any(|entry| entry["what"] == *what && entry["entry"].to_string().contains("point of no return"))
+        })
+    };
+    operator.until(id, "all three refused and recorded", cancelled).await?;
+    operator.approve(id, "finish").await?;
+    let report = operator.end(&scene.testbed, id).await?.completed()?;
+    is_clean(&report)?;
+    going.stop().await?;
+    tokio::time::timeout(Duration::from_secs(120), traffic.settle()).await??;
+    judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await
+}
