@@ -219,13 +219,14 @@ where
 }
 
 /// Gives an order that stops early, with what it has done so far, when the operator pauses, turns back or
-/// changes the rate.
+/// changes the rate. `None` when it was stopped and could not say how far it came, its worker being gone or its
+/// store away: a stopped activity is not tried again. What it did is done and is found done by the next one.
 pub(crate) async fn yielding<A>(
     ctx: &Ctx,
     activity: A,
     order: A::Input,
     mut options: ActivityOptions,
-) -> Result<A::Output, Halt>
+) -> Result<Option<A::Output>, Halt>
 where
     A: ActivityDefinition,
     A::Output: TemporalDeserializable,
@@ -234,15 +235,19 @@ where
     let rate = read(ctx, |progress| progress.records_per_second);
     let token = WorkflowCancellationToken::new();
     options.cancellation_token = Some(token.clone());
-    let mut work = Box::pin(ordered(ctx, activity, order, options)).fuse();
+    let mut work = Box::pin(ctx.execute_activity(activity, order, options)).fuse();
     select! {
-        done = work => return done.map_err(Halt::Problems),
+        done = work => return done.map(Some).map_err(|error| Halt::Problems(failure::problems_of(&error, None))),
         () = Box::pin(until_or_cancelled(ctx, move |progress| {
             progress.back.is_some() || progress.paused.is_some() || progress.records_per_second != rate
         })).fuse() => {}
     }
     token.cancel_with_reason("the operator wants something else");
-    work.await.map_err(Halt::Problems)
+    match work.await {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if failure::was_stopped(&error) => Ok(None),
+        Err(error) => Err(Halt::Problems(failure::problems_of(&error, None))),
+    }
 }
 
 /// How a rest ended.

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use crossfade_plan::problem::{Code, Problem, listing};
-use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError, TimeoutType};
+use temporalio_common::error::{ActivityExecutionError, ApplicationFailure, IncomingError, RetryState, TimeoutType};
 use temporalio_workflow::WorkflowTermination;
 
 /// The problems that an activity failed with; `task_queue` names the host queue it was bound to, if any.
@@ -17,6 +17,16 @@ pub(crate) fn problems_of(error: &ActivityExecutionError, host: Option<&str>) ->
         },
         Some(IncomingError::Timeout(timeout)) => vec![timed_out(timeout.timeout_type(), error, host)],
         _ => vec![Problem::new(Code::Unexpected, error.to_string())],
+    }
+}
+
+/// Whether an activity failed only because it was asked to stop: the server does not try such a one again,
+/// whatever it failed of (service/history/workflow/mutable_state_impl.go, `RetryActivity`, 1.30.8).
+pub(crate) fn was_stopped(error: &ActivityExecutionError) -> bool {
+    match error {
+        ActivityExecutionError::Cancelled(_) => true,
+        ActivityExecutionError::Failed(failed) => failed.retry_state() == RetryState::CancelRequested,
+        _ => false,
     }
 }
 

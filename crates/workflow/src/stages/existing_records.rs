@@ -51,7 +51,9 @@ async fn backfill(ctx: &Ctx) -> Result<(), Halt> {
             options::slice("copy what the target lacks"),
         )
         .await?;
-        change(ctx, |progress| progress.copy.add(&step));
+        if let Some(step) = step {
+            change(ctx, |progress| progress.copy.add(&step));
+        }
     }
     Ok(())
 }

@@ -81,7 +81,9 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
             budget_seconds: options::SLICE.as_secs(),
         });
         let summary = format!("compare every record, round {round}");
-        let step = yielding(ctx, ClusterWork::compare_records, order, options::slice(&summary)).await?;
+        let Some(step) = yielding(ctx, ClusterWork::compare_records, order, options::slice(&summary)).await? else {
+            continue;
+        };
         change(ctx, |progress| add(&mut progress.verify, &step));
         if step.done {
             return Ok(read(ctx, |progress| {
