@@ -49,7 +49,7 @@ codes! {
     /// The server's version is below what its Dual Visibility needs.
     ServerTooOld, "server-too-old", false, "upgrade the cluster to Temporal Server 1.21 or later first";
     /// The server refuses this pair of stores.
-    PairUnsupported, "pair-unsupported", false, "choose a target that this server version accepts; `crossfade routes` lists them";
+    PairUnsupported, "pair-unsupported", false, "choose a target that this server version accepts; the README lists them by version";
     /// Another migration of the same cluster is under way.
     MigrationRunning, "migration-running", false, "wait for it, or end it with `crossfade abort`, before another is started";
     /// A configuration file cannot be read.
