@@ -5,9 +5,7 @@ FROM UNNEST($1::bpchar[], $2::bpchar[]) AS asked (namespace_id, run_id)
 CROSS JOIN LATERAL (
   SELECT {columns}
   FROM executions_visibility
-  WHERE (executions_visibility.namespace_id, executions_visibility.run_id) >= (asked.namespace_id, asked.run_id)
-    AND (executions_visibility.namespace_id, executions_visibility.run_id) <= (asked.namespace_id, asked.run_id)
-  ORDER BY executions_visibility.namespace_id, executions_visibility.run_id
+  WHERE executions_visibility.namespace_id = asked.namespace_id AND executions_visibility.run_id = asked.run_id
   LIMIT 1
   FOR UPDATE
 ) AS held

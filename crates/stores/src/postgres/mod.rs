@@ -16,7 +16,7 @@ mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
@@ -46,6 +46,8 @@ pub(crate) struct Postgres {
     /// Whether the primary key's order was looked into, and found to be that of the bytes or not to matter.
     order_known: OnceCell<()>,
     sort_by_bytes: AtomicBool,
+    /// Records written through this store.
+    written: AtomicU64,
     put: String,
     rewrite: String,
     delete: String,
@@ -80,6 +82,7 @@ impl Postgres {
             writes: Lane::new(entry, false),
             order_known: OnceCell::new(),
             sort_by_bytes: AtomicBool::new(false),
+            written: AtomicU64::new(0),
             name,
             columns,
             reads,
@@ -190,6 +193,29 @@ impl Postgres {
         }
         // Dropping the transaction rolls it back: the batch as a whole was refused and stays so.
         Err(self.fault(&error))
+    }
+
+    /// Has the table analysed if it holds far more than the planner believes. Only to be quick: what goes wrong does not
+    /// matter (a role that may not is answered with a warning).
+    async fn tell_planner(&self, written: u64) {
+        let Ok(mut guard) = self.writes.session().await else {
+            return;
+        };
+        let Ok(session) = guard.get() else { return };
+        let believed = session
+            .client
+            .query_one(include_str!("../../sql/postgres/estimate.sql"), &[])
+            .await;
+        let believed = believed.and_then(|row| row.try_get::<_, i64>(0));
+        if believed.is_ok_and(|records| records.saturating_mul(5) < i64::try_from(written).unwrap_or(i64::MAX)) {
+            let analyzed = session
+                .client
+                .batch_execute(include_str!("../../sql/postgres/analyze.sql"))
+                .await;
+            if let Err(error) = analyzed {
+                tracing::debug!(%error, store = self.name, "the table could not be analysed");
+            }
+        }
     }
 
     async fn rewrite_batch(&self, session: &mut Session, changes: &[Rewrite]) -> Result<u64, Error> {
@@ -342,7 +368,14 @@ impl Write for Postgres {
         if records.is_empty() {
             return Ok(0);
         }
-        self.put_batch(&latest_of_each(records)).await
+        let written = self.put_batch(&latest_of_each(records)).await?;
+        let before = self.written.fetch_add(written, Ordering::Relaxed);
+        // At 1,000, 10,000, 100,000 records and so on.
+        let step = |records: u64| (records / 100).checked_ilog10().unwrap_or(0);
+        if step(before + written) > step(before) {
+            self.tell_planner(before + written).await;
+        }
+        Ok(written)
     }
 
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
