@@ -1,11 +1,16 @@
 //! `cargo xtask servers`: the real servers, found or built.
 
+use std::ffi::OsString;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use e2e::servers::binaries::{self, Program, RELEASES, Release};
 use e2e::servers::cache::Cache;
 
 use crate::terminal;
+
+/// The folders of server sources: schema files and sample configs, for the tests that read them.
+const SOURCES_VARIABLE: &str = "CROSSFADE_SERVER_SOURCES";
 
 /// What to prepare.
 #[derive(Debug, Args)]
@@ -67,4 +72,26 @@ pub(crate) fn prepare<'a>(
             Ok((*release, *program, path))
         })
         .collect()
+}
+
+/// Prepares `programs` and `sources`, and returns the variables that tell others where they are.
+pub(crate) fn environment(programs: &[(&Release, Program)], sources: &[&Release]) -> Result<Vec<(String, OsString)>> {
+    let mut variables: Vec<(String, OsString)> = prepare(programs)?
+        .into_iter()
+        .map(|(release, program, path)| (release.variable(program), path.into_os_string()))
+        .collect();
+    let given = std::env::var_os(SOURCES_VARIABLE).is_some_and(|value| !value.is_empty());
+    if !given {
+        let cache = Cache::from_environment()?;
+        let progress = terminal::progress();
+        let folders = sources
+            .iter()
+            .map(|release| {
+                binaries::module_dir(&cache, release, progress.as_ref())
+                    .with_context(|| format!("set {SOURCES_VARIABLE} where there is no Go"))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        variables.push((SOURCES_VARIABLE.to_owned(), std::env::join_paths(folders)?));
+    }
+    Ok(variables)
 }

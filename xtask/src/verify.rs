@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use e2e::servers::binaries::{Program, TCTL_1_18_0, TEMPORAL_1_30_8};
+use e2e::servers::binaries::{Program, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
 
 use crate::{servers, terminal};
 
@@ -18,82 +18,81 @@ pub(crate) struct Arguments {
     without_servers: bool,
 }
 
-/// The programs that the end-to-end tests run, so that building them is a part of its own and not inside a test's time limit.
-const NEEDED: [(&e2e::servers::binaries::Release, Program); 4] = [
+/// The programs that the tests run, so that building them is a part of its own and not inside a test's time limit.
+const PROGRAMS: [(&Release, Program); 4] = [
     (&TEMPORAL_1_30_8, Program::TemporalServer),
     (&TEMPORAL_1_30_8, Program::SqlTool),
     (&TEMPORAL_1_30_8, Program::Tdbg),
     (&TCTL_1_18_0, Program::Tctl),
 ];
 
+/// The releases whose schema files and sample configs the tests read.
+const SOURCES: [&Release; 2] = [&TEMPORAL_1_30_8, &TEMPORAL_1_23_1];
+
+/// Variables for the commands of a part.
+type Environment = Vec<(String, OsString)>;
+
 /// One part of the proof.
 enum Part {
-    /// A cargo command, as a developer would type it, with what is set in its environment.
-    Cargo(
-        &'static str,
-        &'static [&'static str],
-        &'static [(&'static str, &'static str)],
-    ),
-    /// The real servers, found or built.
+    /// A cargo command, as a developer would type it.
+    Cargo(&'static str, &'static [&'static str]),
+    /// The real servers, found or built; the parts after it are told where they are.
     Servers,
 }
+
+/// What stands without any server.
+const ALONE: [Part; 3] = [
+    Part::Cargo("format", &["fmt", "--all", "--check"]),
+    Part::Cargo(
+        "lints",
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    ),
+    Part::Cargo("documentation", &["doc", "--workspace", "--no-deps"]),
+];
+
+/// What needs them.
+const ON_SERVERS: [Part; 4] = [
+    Part::Servers,
+    Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"]),
+    // The end-to-end tests start the product's own binary, and cargo builds that only for the tests of its own package.
+    Part::Cargo("product", &["build", "--package", "crossfade"]),
+    // One cluster at a time: two cores do not carry more.
+    Part::Cargo("end to end", &["test", "--package", "e2e", "--", "--test-threads=1"]),
+];
 
 impl Part {
     fn name(&self) -> &'static str {
         match self {
-            Self::Cargo(name, ..) => name,
+            Self::Cargo(name, _) => name,
             Self::Servers => "servers",
         }
     }
 
-    fn run(&self) -> Result<()> {
+    /// Carries the part out and adds to the environment what it found.
+    fn run(&self, environment: &mut Environment) -> Result<()> {
         match self {
-            Self::Cargo(_, arguments, environment) => cargo(arguments, environment),
-            Self::Servers => servers::prepare(&NEEDED).map(drop),
+            Self::Cargo(_, arguments) => cargo(arguments, environment),
+            Self::Servers => {
+                environment.extend(servers::environment(&PROGRAMS, &SOURCES)?);
+                Ok(())
+            }
         }
     }
 }
 
-const WITHOUT_SERVERS: [Part; 3] = [
-    Part::Cargo("format", &["fmt", "--all", "--check"], &[]),
-    Part::Cargo(
-        "lints",
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        &[],
-    ),
-    Part::Cargo(
-        "documentation",
-        &["doc", "--workspace", "--no-deps"],
-        &[("RUSTDOCFLAGS", "-D warnings")],
-    ),
-];
-
-const WITH_SERVERS: [Part; 3] = [
-    Part::Servers,
-    Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"], &[]),
-    // The testbed starts the worker's own binary, which `cargo test` builds only for the tests of its own package.
-    Part::Cargo("worker", &["build", "--package", "crossfade"], &[]),
-];
-
-const END_TO_END: Part = Part::Cargo(
-    "end to end",
-    &["test", "--package", "e2e", "--", "--test-threads=1"],
-    &[],
-);
-
 /// Runs each part, stops at the first that fails, and ends with what ran and how long it took.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut parts: Vec<&Part> = WITHOUT_SERVERS.iter().collect();
+    let mut parts: Vec<&Part> = ALONE.iter().collect();
     if !arguments.without_servers {
-        parts.extend(WITH_SERVERS.iter());
-        parts.push(&END_TO_END);
+        parts.extend(ON_SERVERS.iter());
     }
+    let mut environment: Environment = vec![("RUSTDOCFLAGS".to_owned(), "-D warnings".into())];
     let mut done: Vec<(&str, Duration)> = Vec::new();
     let begun = Instant::now();
-    for part in &parts {
+    for part in parts {
         terminal::note(&format!("==> {}", part.name()));
         let started = Instant::now();
-        let outcome = part.run();
+        let outcome = part.run(&mut environment);
         let took = started.elapsed();
         if let Err(error) = outcome {
             summary(&done);
@@ -119,11 +118,11 @@ fn summary(done: &[(&str, Duration)]) {
 }
 
 /// Runs cargo with its own output going where ours goes.
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+fn cargo(arguments: &[&str], environment: &Environment) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let status = Command::new(cargo)
         .args(arguments)
-        .envs(environment.iter().copied())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

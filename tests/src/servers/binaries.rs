@@ -212,7 +212,20 @@ pub fn module_dir(cache: &Cache, release: &Release, progress: &dyn Progress) -> 
     }
     let go = go_for(cache, release, release.programs[0].0)?;
     let _lock = cache.lock(release.name, progress)?;
-    prepare_module(cache, release, &go, progress)?;
+    // The source alone, without what building would need besides.
+    progress.started(&format!(
+        "fetching the source of {} {}",
+        release.module, release.version
+    ));
+    let folder = cache.release(release.name);
+    let versioned = format!("{}@v{}", release.module, release.version);
+    let answer = go.run(&folder, &["mod", "download", "-json", &versioned], progress)?;
+    let answer: serde_json::Value = serde_json::from_str(&answer).context("go's answer is not JSON")?;
+    let source = answer["Dir"]
+        .as_str()
+        .with_context(|| format!("go fetched {versioned} and did not say where to"))?;
+    write_record(&folder, source)?;
+    progress.finished(&format!("fetched the source of {} {}", release.module, release.version));
     recorded().with_context(|| format!("go did not say where the source of {} is", release.module))
 }
 
@@ -254,10 +267,16 @@ fn prepare_module(cache: &Cache, release: &Release, go: &Go, progress: &dyn Prog
         progress,
     )?;
     fs::rename(&fresh, &module).with_context(|| format!("cannot put {} in place", module.display()))?;
-    let partial = folder.join("module-dir.partial");
-    fs::write(&partial, source.trim())?;
-    fs::rename(&partial, &record)?;
+    write_record(&folder, source.trim())?;
     Ok(module)
+}
+
+/// Writes down where a release's source is, for everyone who reads schema files and sample configs.
+fn write_record(folder: &Path, source: &str) -> Result<()> {
+    let partial = folder.join("module-dir.partial");
+    fs::write(&partial, source).with_context(|| format!("cannot write {}", partial.display()))?;
+    fs::rename(&partial, folder.join("module-dir"))?;
+    Ok(())
 }
 
 /// The Go that can build `release`, or one message with every way out.

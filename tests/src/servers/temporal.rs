@@ -123,6 +123,8 @@ impl Temporal {
         };
         for host in &cluster.hosts {
             host.start()?;
+            // The first one writes who the cluster is; a second one that does so at the same moment ends with an error.
+            host.begun().await;
         }
         cluster.serving().await?;
         Ok(cluster)
@@ -248,6 +250,15 @@ impl Host {
     #[must_use]
     pub fn restart_command(&self) -> Vec<String> {
         vec![self.script.to_string_lossy().into_owned(), "restart".to_owned()]
+    }
+
+    /// Waits until the server says that it starts its services, or has ended.
+    async fn begun(&self) {
+        let deadline = Instant::now() + READY_WITHIN;
+        let says_so = || fs::read_to_string(&self.log).is_ok_and(|log| log.contains("Starting server for services"));
+        while !says_so() && self.is_running() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The pid of the server, while it has one.
