@@ -49,13 +49,37 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
         "version": "v7", "url": {"scheme": "http", "host": "127.0.0.1:1"}, "indices": {"visibility": "next"},
     }});
     vec![
-        wrong("an unknown field", [("/targt", json!({}))], INVALID, ["targt: unknown field `targt`"]),
-        wrong("a missing field", [("/target/name", Value::Null)], INVALID, ["target.name", "a string"]),
-        wrong("a wrong type", [("/keep_source_datastore", json!("yes"))], INVALID, ["keep_source_datastore", "true or false"]),
-        wrong("an unknown gate", [("/gates", json!(["lunch"]))], INVALID, ["gates[0]", "lunch", "cutover"]),
+        wrong(
+            "an unknown field",
+            [("/targt", json!({}))],
+            INVALID,
+            ["targt: unknown field `targt`"],
+        ),
+        wrong(
+            "a missing field",
+            [("/target/name", Value::Null)],
+            INVALID,
+            ["target.name", "a string"],
+        ),
+        wrong(
+            "a wrong type",
+            [("/keep_source_datastore", json!("yes"))],
+            INVALID,
+            ["keep_source_datastore", "true or false"],
+        ),
+        wrong(
+            "an unknown gate",
+            [("/gates", json!(["lunch"]))],
+            INVALID,
+            ["gates[0]", "lunch", "cutover"],
+        ),
         wrong(
             "several mistakes at once",
-            [("/existing_records", json!("later")), ("/cluster/hosts/0/config", json!("relative.yaml")), ("/x", json!(1))],
+            [
+                ("/existing_records", json!("later")),
+                ("/cluster/hosts/0/config", json!("relative.yaml")),
+                ("/x", json!(1)),
+            ],
             INVALID,
             ["existing_records", "\"wait\"", "unknown field `x`"],
         ),
@@ -63,7 +87,11 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
             "a secret in the spec",
             [("/target/datastore/sql/password", json!(TYPED))],
             INVALID,
-            ["[secret-in-spec] target.datastore.sql.password", "not shown", "{\"env\": \"NAME\"}"],
+            [
+                "[secret-in-spec] target.datastore.sql.password",
+                "not shown",
+                "{\"env\": \"NAME\"}",
+            ],
         ),
         wrong(
             "no such file",
@@ -123,7 +151,12 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
             "a pair that the server refuses",
             [("/target/datastore", elasticsearch)],
             REFUSED,
-            ["[pair-unsupported] target.datastore", "SQL to Elasticsearch", "1.21", "1.28"],
+            [
+                "[pair-unsupported] target.datastore",
+                "SQL to Elasticsearch",
+                "1.21",
+                "1.28",
+            ],
         ),
         wrong(
             "a target without a schema",
@@ -133,7 +166,10 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
         ),
         wrong(
             "a target with an old schema",
-            [("/target/setup_schema", json!(false)), ("/target/datastore/sql/databaseName", json!("old_visibility"))],
+            [
+                ("/target/setup_schema", json!(false)),
+                ("/target/datastore/sql/databaseName", json!("old_visibility")),
+            ],
             REFUSED,
             ["[target-schema] target.datastore", "v1.13", "setup_schema: true"],
         ),
@@ -145,9 +181,17 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
         ),
         wrong(
             "Namespaces that there are not",
-            [("/cutover", json!({"namespaces_first": ["nowhere"]})), ("/cluster/canary_namespace", json!("neither"))],
+            [
+                ("/cutover", json!({"namespaces_first": ["nowhere"]})),
+                ("/cluster/canary_namespace", json!("neither")),
+            ],
             REFUSED,
-            ["cutover.namespaces_first[0]", "nowhere", "cluster.canary_namespace", "neither"],
+            [
+                "cutover.namespaces_first[0]",
+                "nowhere",
+                "cluster.canary_namespace",
+                "neither",
+            ],
         ),
     ]
 }
@@ -163,7 +207,14 @@ async fn bad_input_ends_in_a_clear_error_and_an_untouched_cluster() -> Result<()
     let orders = Traffic::begin(scene.testbed.frontend(), ORDERS).await?;
     orders.existing(20).await?;
     set_retention(&scene.testbed, 3601, 0).await?;
-    old_schema(&mut scene, SchemaTool { program, source: module_dir(&cache, &TEMPORAL_1_30_8, &lines)? }).await?;
+    old_schema(
+        &mut scene,
+        SchemaTool {
+            program,
+            source: module_dir(&cache, &TEMPORAL_1_30_8, &lines)?,
+        },
+    )
+    .await?;
 
     let before = Files::of(&scene.testbed)?;
     let pid = scene.testbed.temporal().hosts()[0].pid();
@@ -171,7 +222,10 @@ async fn bad_input_ends_in_a_clear_error_and_an_untouched_cluster() -> Result<()
     wrong_specs_are_refused(&scene).await?;
     let untouched = async || -> Result<()> {
         before.are_unchanged()?;
-        ensure!(scene.testbed.temporal().hosts()[0].pid() == pid, "the server was restarted");
+        ensure!(
+            scene.testbed.temporal().hosts()[0].pid() == pid,
+            "the server was restarted"
+        );
         ensure!(scene.visibility_stores().await? == "postgres12");
         Ok(())
     };
@@ -196,10 +250,16 @@ async fn old_schema(scene: &mut Scene, tool: SchemaTool) -> Result<()> {
 async fn wrong_inputs(scene: &Scene) -> Result<()> {
     let operator = &scene.operator;
     let client = scene.testbed.client(NAMESPACE).await?;
-    let refused = operator.start_with("not-json", Some("{target:")).await.expect_err("tctl refuses it itself");
+    let refused = operator
+        .start_with("not-json", Some("{target:"))
+        .await
+        .expect_err("tctl refuses it itself");
     says(&format!("{refused:#}"), &["not valid JSON"])?;
     operator.start_with("no-input", None).await?;
-    says(&invalid(scene, "no-input").await?, &["there is no input", "the spec, one JSON object", "Next step"])?;
+    says(
+        &invalid(scene, "no-input").await?,
+        &["there is no input", "the spec, one JSON object", "Next step"],
+    )?;
     for (id, input, parts) in [
         ("a-list", "[1, 2]", ["the spec, and got a list"]),
         ("a-string", "\"hello\"", ["the spec, and got a string"]),
@@ -211,11 +271,31 @@ async fn wrong_inputs(scene: &Scene) -> Result<()> {
     }
     let spec = scene.testbed.spec().to_string().into_bytes();
     for (id, payloads, part) in [
-        ("broken-json", vec![payload("json/plain", b"{\"cluster\": ")], "it is not JSON"),
-        ("not-utf-8", vec![payload("json/plain", &[0xff, 0xfe, 0x00])], "it is not JSON"),
-        ("plain-bytes", vec![payload("binary/plain", b"\x00\x01")], "binary/plain"),
-        ("a-secret-codec", vec![payload("binary/encrypted", &spec)], "binary/encrypted"),
-        ("two-arguments", vec![payload("json/plain", &spec), payload("json/plain", b"1")], "2 arguments"),
+        (
+            "broken-json",
+            vec![payload("json/plain", b"{\"cluster\": ")],
+            "it is not JSON",
+        ),
+        (
+            "not-utf-8",
+            vec![payload("json/plain", &[0xff, 0xfe, 0x00])],
+            "it is not JSON",
+        ),
+        (
+            "plain-bytes",
+            vec![payload("binary/plain", b"\x00\x01")],
+            "binary/plain",
+        ),
+        (
+            "a-secret-codec",
+            vec![payload("binary/encrypted", &spec)],
+            "binary/encrypted",
+        ),
+        (
+            "two-arguments",
+            vec![payload("json/plain", &spec), payload("json/plain", b"1")],
+            "2 arguments",
+        ),
     ] {
         start_with_payloads(&client, id, payloads).await?;
         says(&invalid(scene, id).await?, &[part]).with_context(|| id)?;
@@ -255,11 +335,20 @@ async fn wrong_specs_are_refused(scene: &Scene) -> Result<()> {
     for (number, wrong) in specs.iter().enumerate() {
         let checked = async {
             let failure = failure(scene, &format!("wrong-{number}")).await?;
-            ensure!(failure.kind == wrong.kind, "it failed as {}: {}", failure.kind, failure.message);
+            ensure!(
+                failure.kind == wrong.kind,
+                "it failed as {}: {}",
+                failure.kind,
+                failure.message
+            );
             let parts: Vec<&str> = wrong.parts.iter().map(String::as_str).chain(["Next step: "]).collect();
             says(&failure.message, &parts)?;
             for secret in [TYPED, PASSWORD, "not-the-password-8471"] {
-                ensure!(!failure.message.contains(secret), "a secret is told: {}", failure.message);
+                ensure!(
+                    !failure.message.contains(secret),
+                    "a secret is told: {}",
+                    failure.message
+                );
             }
             Ok(())
         };
@@ -268,14 +357,19 @@ async fn wrong_specs_are_refused(scene: &Scene) -> Result<()> {
         }
     }
     ensure!(missed.is_empty(), "{}", missed.join("\n\n"));
-    ensure!(!scene.worker.output()?.contains(PASSWORD), "the password is in the worker's log");
+    ensure!(
+        !scene.worker.output()?.contains(PASSWORD),
+        "the password is in the worker's log"
+    );
     Ok(())
 }
 
 /// Sets a field, or removes it when the value is `null` and it is there.
 fn change(spec: &mut Value, pointer: &str, value: Value) -> Result<()> {
     let (parent, name) = pointer.rsplit_once('/').context("a pointer")?;
-    let parent = spec.pointer_mut(parent).with_context(|| format!("no {parent} in the spec"))?;
+    let parent = spec
+        .pointer_mut(parent)
+        .with_context(|| format!("no {parent} in the spec"))?;
     parent[name] = value;
     Ok(())
 }
@@ -311,16 +405,28 @@ async fn wrong_signals(scene: &Scene) -> Result<()> {
     for (name, payloads) in [
         ("approve", vec![payload("json/plain", b"\"dual-wr")]),
         ("approve", vec![payload("binary/plain", b"\"dual-write\"")]),
-        ("approve", vec![payload("json/plain", b"\"dual-write\""), payload("json/plain", b"1")]),
+        (
+            "approve",
+            vec![payload("json/plain", b"\"dual-write\""), payload("json/plain", b"1")],
+        ),
         ("rollback", vec![payload("json/plain", &[0xff])]),
         ("abort", vec![payload("nonsense", b"{}")]),
     ] {
         signal_with_payloads(&client, id, name, payloads).await?;
     }
-    let recorded = |status: &Value| status["rejected"].as_array().is_some_and(|rejected| rejected.len() >= 18);
+    let recorded = |status: &Value| {
+        status["rejected"]
+            .as_array()
+            .is_some_and(|rejected| rejected.len() >= 18)
+    };
     let status = operator.until(id, "18 signals recorded as not taken", recorded).await?;
     ensure!(awaits(&status, "dual-write"), "a wrong signal moved it: {status:#}");
-    ensure!(status["approvals"].as_object().is_some_and(|approvals| approvals.len() == 1), "{status:#}");
+    ensure!(
+        status["approvals"]
+            .as_object()
+            .is_some_and(|approvals| approvals.len() == 1),
+        "{status:#}"
+    );
     let audit = operator.audit(id).await?;
     says(
         &audit,
@@ -354,6 +460,9 @@ async fn ends_and_hears_nothing_more(operator: &Operator, scene: &Scene, id: &st
         let late = operator.signal(id, name, input).await.expect_err("it is over");
         says(&format!("{late:#}"), &["already completed"])?;
     }
-    let late = operator.crossfade(&["approve", "dual-write", "--id", id]).await.expect_err("it is over");
+    let late = operator
+        .crossfade(&["approve", "dual-write", "--id", id])
+        .await
+        .expect_err("it is over");
     says(&format!("{late:#}"), &["the migration is over"])
 }

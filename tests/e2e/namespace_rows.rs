@@ -34,8 +34,9 @@ fn replaced(row: &[u8], from: u16, to: u16) -> Option<Vec<u8>> {
 fn in_sqlite(file: &std::path::Path, from: u16, to: u16) -> Result<u64> {
     let database = rusqlite::Connection::open(file)?;
     let mut rows = database.prepare("SELECT id, data FROM namespaces")?;
-    let rows: Vec<(Vec<u8>, Vec<u8>)> =
-        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = rows
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
     let mut changed = 0;
     for (id, data) in rows {
         if let Some(data) = replaced(&data, from, to) {
@@ -51,7 +52,9 @@ async fn in_postgres(port: u16, from: u16, to: u16) -> Result<u64> {
     for row in database.query("SELECT id, data FROM namespaces", &[]).await? {
         let (id, data): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(data) = replaced(&data, from, to) {
-            changed += database.execute("UPDATE namespaces SET data = $2 WHERE id = $1", &[&id, &data]).await?;
+            changed += database
+                .execute("UPDATE namespaces SET data = $2 WHERE id = $1", &[&id, &data])
+                .await?;
         }
     }
     Ok(changed)

@@ -1,7 +1,7 @@
 //! The Retention wait: nothing is copied, and what only the source has goes with time, or is written when it closes.
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::{awaits, is};
+use e2e::migration::{awaits, is, record};
 use e2e::namespaces;
 use e2e::servers::temporal::connect;
 use e2e::testbed::{Engine, NAMESPACE, Plan, Store};
@@ -41,16 +41,24 @@ async fn waited_until_gone(scene: &Scene) -> Result<()> {
     let traffic = Traffic::begin(frontend, SHORT).await?;
     traffic.existing(30).await?;
     let id = "wait-for-retention";
-    operator.start(id, &scene.spec_with(&json!({"existing_records": "wait", "gates": []}))).await?;
+    operator
+        .start(id, &scene.spec_with(&json!({"existing_records": "wait", "gates": []})))
+        .await?;
 
     let closed = |status: &Value| is(status, "waiting") && of_short(status)["closed"].as_u64() > Some(0);
     let status = operator.until(id, "waiting for closed records", closed).await?;
     let reason = status["condition"]["reason"].as_str().unwrap_or_default();
-    says(reason, &["short: ", "closed records (Retention Period 75s)", "open executions"])?;
+    says(
+        reason,
+        &["short: ", "closed records (Retention Period 75s)", "open executions"],
+    )?;
     let at = |value: &Value| -> Result<jiff::Timestamp> { Ok(value.as_str().context("no time")?.parse()?) };
     let until = at(&status["condition"]["until"])?;
     let length = until.duration_since(at(&status["dual_since"])?);
-    ensure!(length.as_secs() == i64::from(SHORT_SECONDS), "until {until}, that is {length:#}: {status:#}");
+    ensure!(
+        length.as_secs() == i64::from(SHORT_SECONDS),
+        "until {until}, that is {length:#}: {status:#}"
+    );
     ensure!(at(&status["condition"]["next_wake_up"])? <= until, "{status:#}");
 
     // Meanwhile the cluster lives on: a Namespace appears, with records that both stores get.
@@ -62,25 +70,48 @@ async fn waited_until_gone(scene: &Scene) -> Result<()> {
     let only_open = |status: &Value| {
         is(status, "waiting") && of_short(status)["closed"] == 0 && of_short(status)["open"].as_u64() > Some(0)
     };
-    let status = operator.until(id, "waiting for open executions alone", only_open).await?;
-    ensure!(status["condition"]["until"].is_null(), "nobody knows when they close: {status:#}");
-    ensure!(status["wait"].as_array().map(Vec::len) == Some(1), "the late Namespace is waited for: {status:#}");
+    let status = operator
+        .until(id, "waiting for open executions alone", only_open)
+        .await?;
+    ensure!(
+        status["condition"]["until"].is_null(),
+        "nobody knows when they close: {status:#}"
+    );
+    ensure!(
+        status["wait"].as_array().map(Vec::len) == Some(1),
+        "the late Namespace is waited for: {status:#}"
+    );
 
     retain(scene, SHORT, 2 * 3600).await?;
     let changed = |status: &Value| of_short(status)["retention_seconds"] == 7200;
-    operator.until(id, "the changed Retention Period was read", changed).await?;
+    operator
+        .until(id, "the changed Retention Period was read", changed)
+        .await?;
 
     let client = connect(frontend, SHORT).await?;
-    for entry in traffic.ledger().entries().into_iter().filter(|entry| entry.status == Status::Running) {
+    for entry in traffic
+        .ledger()
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.status == Status::Running)
+    {
         let request = TerminateWorkflowExecutionRequest {
             namespace: SHORT.to_owned(),
-            workflow_execution: Some(WorkflowExecution { workflow_id: entry.workflow_id, run_id: entry.run_id }),
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: entry.workflow_id,
+                run_id: entry.run_id,
+            }),
             ..Default::default()
         };
-        client.connection().workflow_service().terminate_workflow_execution(request.into_request()).await?;
+        client
+            .connection()
+            .workflow_service()
+            .terminate_workflow_execution(request.into_request())
+            .await?;
     }
     let report = operator.end(&scene.testbed, id).await?.completed()?;
     is_clean(&report)?;
+    record(&scene.testbed, id, "waited-for-retention").await?;
     ensure!(report["copied"] == 0, "nothing was to be copied: {report:#}");
     drop(traffic.end());
     judged(&scene.testbed, scene.testbed.target(), [late.end()]).await
@@ -93,20 +124,39 @@ async fn skipped(scene: &Scene) -> Result<()> {
     traffic.existing(30).await?;
     let id = "wait-no-longer";
     let mut spec = scene.spec_with(&json!({"existing_records": "wait", "gates": ["cutover"]}));
-    let Store::Sqlite { file } = scene.testbed.target() else { anyhow::bail!("this testbed is on SQLite") };
+    let Store::Sqlite { file } = scene.testbed.target() else {
+        anyhow::bail!("this testbed is on SQLite")
+    };
     let file = file.with_file_name("visibility_third.db");
     spec["target"]["name"] = json!("visibility-third");
     spec["target"]["datastore"]["sql"]["databaseName"] = json!(file);
     operator.start(id, &spec).await?;
     let days = |status: &Value| is(status, "waiting") && !status["condition"]["until"].is_null();
     let status = operator.until(id, "waiting for days", days).await?;
-    says(&status["condition"]["reason"].to_string(), &["default: ", "Retention Period 3d"])?;
+    says(
+        &status["condition"]["reason"].to_string(),
+        &["default: ", "Retention Period 3d"],
+    )?;
     let too_much = operator.signal(id, "skip-wait", Some("[\"now\"]")).await;
     ensure!(too_much.is_ok(), "{too_much:?}");
-    operator.signal(id, "skip-wait", Some(r#"{"by": "alice", "note": "we copy instead"}"#)).await?;
-    let status = operator.until(id, "the gate behind verify", |status| awaits(status, "cutover")).await?;
-    ensure!(status["verify"]["repaired"].as_u64() > Some(0), "verify carried nothing over: {status:#}");
-    says(&operator.audit(id).await?, &["skip-wait refused", "skip-wait taken: the Retention wait is skipped", "alice"])?;
+    operator
+        .signal(id, "skip-wait", Some(r#"{"by": "alice", "note": "we copy instead"}"#))
+        .await?;
+    let status = operator
+        .until(id, "the gate behind verify", |status| awaits(status, "cutover"))
+        .await?;
+    ensure!(
+        status["verify"]["repaired"].as_u64() > Some(0),
+        "verify carried nothing over: {status:#}"
+    );
+    says(
+        &operator.audit(id).await?,
+        &[
+            "skip-wait refused",
+            "skip-wait taken: the Retention wait is skipped",
+            "alice",
+        ],
+    )?;
     operator.approve(id, "cutover").await?;
     let report = operator.end(&scene.testbed, id).await?.completed()?;
     is_clean(&report)?;
@@ -116,7 +166,10 @@ async fn skipped(scene: &Scene) -> Result<()> {
 /// What a status says of [`SHORT`].
 fn of_short(status: &Value) -> &Value {
     let waits = status["wait"].as_array().map_or(&[][..], Vec::as_slice);
-    waits.iter().find(|wait| wait["namespace"] == SHORT).unwrap_or(&Value::Null)
+    waits
+        .iter()
+        .find(|wait| wait["namespace"] == SHORT)
+        .unwrap_or(&Value::Null)
 }
 
 async fn retain(scene: &Scene, namespace: &str, seconds: i64) -> Result<()> {
@@ -124,9 +177,16 @@ async fn retain(scene: &Scene, namespace: &str, seconds: i64) -> Result<()> {
     let period = Duration::from_secs(seconds.unsigned_abs()).try_into()?;
     let request = UpdateNamespaceRequest {
         namespace: namespace.to_owned(),
-        config: Some(NamespaceConfig { workflow_execution_retention_ttl: Some(period), ..Default::default() }),
+        config: Some(NamespaceConfig {
+            workflow_execution_retention_ttl: Some(period),
+            ..Default::default()
+        }),
         ..Default::default()
     };
-    client.connection().workflow_service().update_namespace(request.into_request()).await?;
+    client
+        .connection()
+        .workflow_service()
+        .update_namespace(request.into_request())
+        .await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::{End, Files, is, stage};
+use e2e::migration::{End, Files, is, record, stage};
 use e2e::testbed::{Engine, NAMESPACE};
 use e2e::traffic::Traffic;
 use serde_json::{Value, json};
@@ -128,6 +128,9 @@ async fn turned_back(scene: &Scene, traffic: &Traffic, before: &Files, case: &Ca
     let report = operator.query(case.id, "report", None).await?;
     ensure!(report["result"] == wanted, "{report:#}");
     before.are_unchanged()?;
+    if case.id == "back-half-way-into-dual-write" {
+        record(&scene.testbed, case.id, "rolled-back-in-dual-write").await?;
+    }
     ensure!((host.pid() != pid) == case.restarted, "restarted: {}", !case.restarted);
     ensure!(
         scene.visibility_stores().await? == "sqlite",

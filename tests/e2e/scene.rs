@@ -27,8 +27,11 @@ const AGED: [&str; 4] = [
 ];
 
 /// The server's own housekeeping: workflows that stay open for half a day, and that a Retention wait would wait for.
-const SCANNERS: [&str; 3] =
-    ["worker.taskQueueScannerEnabled", "worker.historyScannerEnabled", "worker.executionsScannerEnabled"];
+const SCANNERS: [&str; 3] = [
+    "worker.taskQueueScannerEnabled",
+    "worker.historyScannerEnabled",
+    "worker.executionsScannerEnabled",
+];
 
 /// A cluster, the product's worker for it, and its operator.
 pub(crate) struct Scene {

@@ -1,7 +1,7 @@
 //! A whole migration between two SQLite files under traffic, with everything that an operator may say on the way.
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::{Files, awaits, is, stage};
+use e2e::migration::{Files, awaits, is, record, stage};
 use e2e::testbed::{Engine, NAMESPACE, TARGET_NAME};
 use e2e::traffic::Traffic;
 use serde_json::json;
@@ -28,7 +28,11 @@ async fn a_cluster_moves_from_one_sqlite_file_to_another_under_traffic() -> Resu
     operator.start(id, &spec).await?;
     // Nobody has to sit and wait for this gate.
     operator
-        .signal(id, "approve", Some(r#"{"gate": "cutover", "by": "alice", "note": "ahead of time"}"#))
+        .signal(
+            id,
+            "approve",
+            Some(r#"{"gate": "cutover", "by": "alice", "note": "ahead of time"}"#),
+        )
         .await?;
 
     operator.at_gate(id, "dual-write").await?;
@@ -38,14 +42,19 @@ async fn a_cluster_moves_from_one_sqlite_file_to_another_under_traffic() -> Resu
 
     operator.approve(id, "dual-write").await?;
     operator
-        .until(id, "copying", |status| stage(status) == "existing-records" && status["copy"]["expected"] != 0)
+        .until(id, "copying", |status| {
+            stage(status) == "existing-records" && status["copy"]["expected"] != 0
+        })
         .await?;
     steered_while_it_copies(&scene, id).await?;
 
     let status = operator.at_gate(id, "promote").await?;
     ensure!(status["approvals"]["cutover"]["by"] == "alice", "{status:#}");
     ensure!(status["can_roll_back"] == true, "{status:#}");
-    says(&Files::of(&scene.testbed)?.text(), &["secondaryVisibilityStore: \"visibility-next\""])?;
+    says(
+        &Files::of(&scene.testbed)?.text(),
+        &["secondaryVisibilityStore: \"visibility-next\""],
+    )?;
     operator.approve(id, "promote").await?;
     let report = operator.end(&scene.testbed, id).await?.completed()?;
 
@@ -55,8 +64,16 @@ async fn a_cluster_moves_from_one_sqlite_file_to_another_under_traffic() -> Resu
     orders.settle().await?;
     is_clean(&report)?;
     ensure!(report["gates_approved"] == 3, "{report:#}");
-    ensure!(report["copied"].as_u64() > Some(150), "the copy had little to do: {}", report["copied"]);
-    ensure!(operator.query(id, "report", None).await? == report, "the query and the result differ");
+    ensure!(
+        report["copied"].as_u64() > Some(150),
+        "the copy had little to do: {}",
+        report["copied"]
+    );
+    ensure!(
+        operator.query(id, "report", None).await? == report,
+        "the query and the result differ"
+    );
+    record(&scene.testbed, id, "migrated").await?;
     let events = operator.history_length(id).await?;
     ensure!(events < 2_000, "{events} events");
 
@@ -78,7 +95,10 @@ async fn queries_answer(scene: &Scene, id: &str) -> Result<()> {
         let command = status["awaited_command"].as_str().context("no command")?;
         says(command, &["tctl workflow signal", id, "approve", "\"dual-write\""])?;
         let plan = operator.query(id, "plan", input).await?;
-        ensure!(plan["server_version"] == "1.30.8" && plan["route"] == "dual", "{plan:#}");
+        ensure!(
+            plan["server_version"] == "1.30.8" && plan["route"] == "dual",
+            "{plan:#}"
+        );
         let files = plan["hosts"][0]["files"].as_array().context("no files")?;
         let diffs: String = files.iter().filter_map(|file| file["diff"].as_str()).collect();
         says(
@@ -94,7 +114,10 @@ async fn queries_answer(scene: &Scene, id: &str) -> Result<()> {
         let report = operator.query(id, "report", input).await?;
         ensure!(report["migration"] == id && report["result"].is_null(), "{report:#}");
     }
-    says(&operator.audit(id).await?, &["`cutover` approved by alice, ahead of time"])
+    says(
+        &operator.audit(id).await?,
+        &["`cutover` approved by alice, ahead of time"],
+    )
 }
 
 async fn a_second_migration_is_refused(scene: &Scene, first: &str) -> Result<()> {
@@ -102,6 +125,7 @@ async fn a_second_migration_is_refused(scene: &Scene, first: &str) -> Result<()>
     operator.start("another", &scene.testbed.spec()).await?;
     let failure = operator.end(&scene.testbed, "another").await?.failed()?;
     ensure!(failure.kind == "Refused" && !failure.retryable, "{failure:?}");
+    record(&scene.testbed, "another", "refused").await?;
     says(&failure.message, &["migration-running", first, "Next step"])
 }
 
@@ -109,21 +133,37 @@ async fn a_second_migration_is_refused(scene: &Scene, first: &str) -> Result<()>
 async fn steered_while_it_copies(scene: &Scene, id: &str) -> Result<()> {
     let operator = &scene.operator;
     operator.signal(id, "pause", Some("\"lunch\"")).await?;
-    let paused = operator.until(id, "paused by tctl", |status| is(status, "paused")).await?;
+    let paused = operator
+        .until(id, "paused by tctl", |status| is(status, "paused"))
+        .await?;
     let copied = paused["copy"]["copied"]["scanned"].clone();
-    operator.signal(id, "set-rate", Some(r#"{"records_per_second": 10}"#)).await?;
+    operator
+        .signal(id, "set-rate", Some(r#"{"records_per_second": 10}"#))
+        .await?;
     let still = operator.status(id).await?;
     ensure!(still["records_per_second"] == 10, "{still:#}");
-    ensure!(is(&still, "paused") && still["copy"]["copied"]["scanned"] == copied, "{still:#}");
+    ensure!(
+        is(&still, "paused") && still["copy"]["copied"]["scanned"] == copied,
+        "{still:#}"
+    );
     operator.signal(id, "resume", None).await?;
-    operator.until(id, "copying again", |status| is(status, "running")).await?;
+    operator
+        .until(id, "copying again", |status| is(status, "running"))
+        .await?;
 
-    let answer = operator.crossfade(&["pause", "--id", id, "--by", "bob", "--note", "tea"]).await?;
+    let answer = operator
+        .crossfade(&["pause", "--id", id, "--by", "bob", "--note", "tea"])
+        .await?;
     ensure!(answer["accepted"] == true, "{answer}");
-    operator.until(id, "paused by the CLI", |status| is(status, "paused")).await?;
+    operator
+        .until(id, "paused by the CLI", |status| is(status, "paused"))
+        .await?;
     operator.crossfade(&["set-rate", "none", "--id", id]).await?;
     operator.crossfade(&["resume", "--id", id, "--by", "bob"]).await?;
-    let refused = operator.crossfade(&["resume", "--id", id]).await.expect_err("it is not paused");
+    let refused = operator
+        .crossfade(&["resume", "--id", id])
+        .await
+        .expect_err("it is not paused");
     says(&format!("{refused:#}"), &["not paused"])?;
     says(
         &operator.audit(id).await?,

@@ -8,6 +8,7 @@ mod history;
 mod operator;
 mod payloads;
 mod program;
+mod recording;
 mod worker;
 
 pub use end::{End, Failure};
@@ -16,4 +17,5 @@ pub use history::raw_history;
 pub use operator::{Operator, awaits, is, stage};
 pub use payloads::{payload, signal_with_payloads, start_with_payloads};
 pub use program::{crossfade, crossfade_command};
+pub use recording::record;
 pub use worker::Worker;

@@ -1,0 +1,83 @@
+//! Histories of finished migrations, kept for the replay tests of the workflow.
+//!
+//! Each event is a line of JSON as the SDK writes it, but for two things: bytes that are text are written as text
+//! (`{"utf8": "..."}`), so that a person can read them, and what tells of the machine is replaced.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions};
+
+use crate::testbed::{NAMESPACE, Testbed};
+
+/// Names the folder for histories; nothing is recorded without it.
+const VARIABLE: &str = "CROSSFADE_RECORD_HISTORIES";
+
+/// What a testbed's folder is called in a recorded history.
+const FOLDER: &str = "/tmp/crossfade-demo";
+
+/// What this machine is called there.
+const MACHINE: &str = "localhost";
+
+/// Writes the history of the last run of migration `id` to `NAME.json`, when histories are to be recorded.
+///
+/// # Errors
+/// When the history cannot be had or written.
+pub async fn record(testbed: &Testbed, id: &str, name: &str) -> Result<()> {
+    let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) else {
+        return Ok(());
+    };
+    let client = testbed.client(NAMESPACE).await?;
+    let handle = client.get_workflow_handle::<UntypedWorkflow>(id);
+    let history = handle
+        .fetch_history(WorkflowFetchHistoryOptions::default())
+        .to_json()
+        .await?;
+    let history: Value = serde_json::from_slice(&history)?;
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let words = [
+        (testbed.folder().to_string_lossy().into_owned(), FOLDER),
+        (machine.trim().to_owned(), MACHINE),
+    ];
+    let events = history["events"].as_array().context("a history has events")?;
+    let lines: Vec<String> = events.iter().map(|event| neutral(event, &words).to_string()).collect();
+    let text = format!("{{\"events\":[\n{}\n]}}\n", lines.join(",\n"));
+    for (word, _) in words.iter().filter(|(word, _)| !word.is_empty()) {
+        ensure!(!text.contains(word.as_str()), "{word} is still in the history of {id}");
+    }
+    let file = PathBuf::from(folder).join(format!("{name}.json"));
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn neutral(value: &Value, words: &[(String, &str)]) -> Value {
+    match value {
+        Value::String(text) => Value::String(replaced(text, words)),
+        Value::Array(items) => match text_of(items) {
+            Some(text) => json!({"utf8": replaced(&text, words)}),
+            None => items.iter().map(|item| neutral(item, words)).collect(),
+        },
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), neutral(value, words)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+fn replaced(text: &str, words: &[(String, &str)]) -> String {
+    words
+        .iter()
+        .filter(|(word, _)| !word.is_empty())
+        .fold(text.to_owned(), |text, (word, by)| text.replace(word.as_str(), by))
+}
+
+/// The text of a list of bytes; nothing for other lists, for none and for bytes that are no text.
+fn text_of(items: &[Value]) -> Option<String> {
+    let bytes: Vec<u8> = items
+        .iter()
+        .map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok()))
+        .collect::<Option<_>>()?;
+    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+}
