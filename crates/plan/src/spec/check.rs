@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Spec;
 use crate::{
+    period::Period,
     problem::{Code, Problem},
     secret,
 };
@@ -267,6 +268,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// The longest `restart_within`: a server that takes longer is down.
+const LONGEST_RESTART: Period = Period::from_secs(24 * 3600);
+
+/// The longest `soak`. The server refuses timers beyond what its clock can hold, and would do so at every try.
+const LONGEST_SOAK: Period = Period::from_secs(365 * 24 * 3600);
+
 /// What the schema cannot say: values that do not fit together.
 fn disagreements(spec: &Spec) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -299,6 +306,15 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
                 format!("`{}` leaves no time to restart; give at least 1s", host.restart_within),
             );
         }
+        if host.restart_within > LONGEST_RESTART {
+            invalid(
+                format!("{place}.restart_within"),
+                format!(
+                    "`{}` is too long; give at most {LONGEST_RESTART}, after which a host counts as down",
+                    host.restart_within
+                ),
+            );
+        }
     }
     if let Some(path) = spec
         .cluster
@@ -309,6 +325,12 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
         invalid(
             "cluster.dynamic_config".to_owned(),
             format!("`{path}` is not an absolute path"),
+        );
+    }
+    if spec.cutover.soak > LONGEST_SOAK {
+        invalid(
+            "cutover.soak".to_owned(),
+            format!("`{}` is too long; give at most {LONGEST_SOAK}", spec.cutover.soak),
         );
     }
     if spec.cluster.api_key.is_some() && spec.cluster.tls.is_none() {

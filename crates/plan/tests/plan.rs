@@ -1,0 +1,333 @@
+//! What preflight's facts become: a plan, or every problem at once.
+
+use crossfade_plan::{
+    order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts},
+    plan::{FilePlan, Plan, assemble},
+    problem::{Code, Problem},
+    route::Route,
+    spec::{Spec, example},
+    stage::Stage,
+};
+use serde_json::{Value, json};
+
+const DAY: u64 = 24 * 3600;
+
+/// The example with what a test is about.
+fn spec(change: impl FnOnce(&mut Value)) -> Spec {
+    let mut spec = example();
+    change(&mut spec);
+    Spec::from_json(&spec).unwrap()
+}
+
+fn namespace(name: &str, retention_seconds: u64) -> NamespaceFacts {
+    NamespaceFacts {
+        name: name.into(),
+        id: format!("id-of-{name}"),
+        retention_seconds,
+        history_archival: false,
+        visibility_archival: false,
+        custom_search_attributes: 0,
+    }
+}
+
+fn cluster() -> ClusterFacts {
+    let namespaces = vec![namespace("default", 3 * DAY), namespace("staging", 30 * DAY)];
+    ClusterFacts {
+        version: "1.30.8".into(),
+        name: "active".into(),
+        shards: 4,
+        visibility_stores: vec!["postgres12".into()],
+        namespaces,
+    }
+}
+
+fn host(name: &str) -> HostFacts {
+    let file = |stage, diff: &str| FilePlan {
+        stage,
+        path: format!("/etc/{name}.yaml"),
+        diff: diff.into(),
+    };
+    HostFacts {
+        name: name.into(),
+        source: "visibility".into(),
+        source_kind: "sql".into(),
+        source_plugin: Some("postgres12".into()),
+        source_fingerprint: "f1".into(),
+        dynamic_config: "/etc/dynamic.yaml".into(),
+        poll_seconds: 10,
+        files: vec![file(Stage::DualWrite, "+secondary"), file(Stage::Promote, "-secondary")],
+        warnings: Vec::new(),
+    }
+}
+
+fn stores() -> StoreFacts {
+    let store = |description: &str, records| StoreFact {
+        description: description.into(),
+        plugin: "postgres12".into(),
+        schema_version: Some("1.13".into()),
+        records,
+    };
+    let records = |name: &str, open, closed| NamespaceRecords {
+        namespace_id: format!("id-of-{name}"),
+        open,
+        closed,
+    };
+    StoreFacts {
+        source: store("the old database", 1_030),
+        target: store("the new database", 0),
+        namespaces: vec![records("default", 30, 1_000)],
+        warnings: Vec::new(),
+    }
+}
+
+fn refused(spec: &Spec, cluster: &ClusterFacts, hosts: &[HostFacts], stores: &StoreFacts) -> Vec<Problem> {
+    assemble(spec, cluster, hosts, stores).unwrap_err()
+}
+
+fn codes(problems: &[Problem]) -> Vec<(Code, &str)> {
+    problems
+        .iter()
+        .map(|problem| (problem.code, problem.place.as_deref().unwrap_or_default()))
+        .collect()
+}
+
+fn planned(spec: &Spec, cluster: &ClusterFacts, hosts: &[HostFacts], stores: &StoreFacts) -> Plan {
+    assemble(spec, cluster, hosts, stores).unwrap()
+}
+
+#[test]
+fn a_plan_says_what_will_be_done() {
+    let plan = planned(&spec(|_| ()), &cluster(), &[host("node-a")], &stores());
+    assert_eq!((plan.route, plan.point_of_no_return), (Route::Dual, Stage::Promote));
+    assert_eq!(
+        (plan.source_name.as_str(), plan.target_name.as_str()),
+        ("visibility", "postgres-visibility-new")
+    );
+    assert_eq!((plan.shards, plan.poll_seconds, plan.records), (4, 10, 1_030));
+    assert_eq!(plan.warnings, Vec::<String>::new());
+    assert_eq!(plan.hosts[0].files, host("node-a").files);
+    insta::assert_snapshot!(plan.steps.join("\n"));
+}
+
+#[test]
+fn hosts_are_in_the_order_of_their_restarts_and_the_slowest_poll_counts() {
+    let spec = spec(|spec| {
+        let host = |name: &str, services: &[&str]| json!({"name": name, "config": "/etc/t.yaml", "services": services, "restart": {"systemd": "t.service"}});
+        spec["cluster"]["hosts"] = json!([
+            host("front", &["frontend"]),
+            host("back", &["history", "matching"]),
+            host("side", &["worker"])
+        ]);
+    });
+    let slow = HostFacts {
+        poll_seconds: 60,
+        ..host("back")
+    };
+    let plan = planned(&spec, &cluster(), &[host("front"), slow, host("side")], &stores());
+    let order: Vec<&str> = plan.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(order, ["side", "back", "front"]);
+    assert_eq!(plan.poll_seconds, 60);
+}
+
+#[test]
+fn namespaces_have_their_records_and_deleted_ones_are_listed() {
+    let mut stores = stores();
+    stores.namespaces.push(NamespaceRecords {
+        namespace_id: "gone".into(),
+        open: 1,
+        closed: 2,
+    });
+    let plan = planned(&spec(|_| ()), &cluster(), &[host("node-a")], &stores);
+    let listed: Vec<_> = plan
+        .namespaces
+        .iter()
+        .map(|space| (space.name.as_str(), space.open, space.closed))
+        .collect();
+    assert_eq!(
+        listed,
+        [("default", 30, 1_000), ("staging", 0, 0), ("gone (deleted)", 1, 2)]
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let spec = spec(|spec| {
+        spec["cluster"]["canary_namespace"] = json!("birds");
+        spec["cutover"]["namespaces_first"] = json!(["staging", "nowhere"]);
+        spec["existing_records"] = json!("both");
+    });
+    let mut cluster = cluster();
+    cluster.version = "1.20.4".into();
+    cluster.visibility_stores.push("mysql8".into());
+    cluster.namespaces[0].retention_seconds = 0;
+    let other = HostFacts {
+        source_fingerprint: "f2".into(),
+        ..host("node-b")
+    };
+    let problems = refused(&spec, &cluster, &[host("node-a"), other], &stores());
+    assert_eq!(
+        codes(&problems),
+        [
+            (Code::HostsDisagree, "cluster.hosts"),
+            (Code::ServerTooOld, "cluster.frontend"),
+            (Code::HostsDisagree, "cluster.frontend"),
+            (Code::RetentionUnlimited, "existing_records"),
+            (Code::SpecInvalid, "cluster.canary_namespace"),
+            (Code::SpecInvalid, "cutover.namespaces_first[1]"),
+        ]
+    );
+    assert!(problems.iter().all(|problem| !problem.remedy.is_empty()));
+}
+
+#[test]
+fn hosts_disagree_by_name_or_by_what_is_behind_it() {
+    for other in [
+        HostFacts {
+            source: "visibility-2".into(),
+            ..host("node-b")
+        },
+        HostFacts {
+            source_fingerprint: "f2".into(),
+            ..host("node-b")
+        },
+    ] {
+        let problems = refused(&spec(|_| ()), &cluster(), &[host("node-a"), other], &stores());
+        assert_eq!(codes(&problems), [(Code::HostsDisagree, "cluster.hosts")]);
+        assert!(
+            problems[0].message.contains("node-a: visibility, node-b: visibility"),
+            "{}",
+            problems[0]
+        );
+    }
+}
+
+#[test]
+fn no_host_no_plan() {
+    assert_eq!(
+        codes(&refused(&spec(|_| ()), &cluster(), &[], &stores())),
+        [(Code::SpecInvalid, "cluster.hosts")]
+    );
+}
+
+#[test]
+fn a_namespace_that_keeps_its_records_for_ever_cannot_be_waited_for() {
+    let mut cluster = cluster();
+    cluster.namespaces[0].retention_seconds = 0;
+    for (how, expected) in [("backfill", false), ("wait", true), ("both", true)] {
+        let spec = spec(|spec| spec["existing_records"] = json!(how));
+        let answer = assemble(&spec, &cluster, &[host("node-a")], &stores());
+        assert_eq!(answer.is_err(), expected, "{how}");
+        if let Err(problems) = answer {
+            assert_eq!(codes(&problems), [(Code::RetentionUnlimited, "existing_records")]);
+            assert!(
+                problems[0]
+                    .message
+                    .contains("`default` keeps its 1000 closed records for ever"),
+                "{}",
+                problems[0]
+            );
+        }
+    }
+    // One without closed records holds nobody up.
+    cluster.namespaces[0].retention_seconds = DAY;
+    cluster.namespaces[1].retention_seconds = 0;
+    planned(
+        &spec(|spec| spec["existing_records"] = json!("wait")),
+        &cluster,
+        &[host("node-a")],
+        &stores(),
+    );
+}
+
+#[test]
+fn the_wait_warns_of_closed_records_that_will_be_gone() {
+    let mut cluster = cluster();
+    let warnings = |how: &str, cluster: &ClusterFacts| {
+        planned(
+            &spec(|spec| spec["existing_records"] = json!(how)),
+            cluster,
+            &[host("node-a")],
+            &stores(),
+        )
+        .warnings
+    };
+    assert_eq!(
+        warnings("wait", &cluster),
+        [
+            "Namespace default: its 1000 closed records are not archived and will be gone after the wait (Retention \
+             Period 3days); set up Archival first to keep them, or use existing_records: backfill"
+        ]
+    );
+    // An archived history is not an archived record.
+    cluster.namespaces[0].history_archival = true;
+    assert_eq!(warnings("wait", &cluster).len(), 1);
+    assert_eq!(warnings("backfill", &cluster).len(), 0);
+    assert_eq!(warnings("both", &cluster).len(), 0);
+    cluster.namespaces[0].visibility_archival = true;
+    assert_eq!(warnings("wait", &cluster).len(), 0);
+}
+
+#[test]
+fn warnings_of_hosts_and_stores_are_passed_on() {
+    let host = HostFacts {
+        warnings: vec!["a host's".into()],
+        ..host("node-a")
+    };
+    let stores = StoreFacts {
+        warnings: vec!["a store's".into()],
+        ..stores()
+    };
+    assert_eq!(
+        planned(&spec(|_| ()), &cluster(), &[host], &stores).warnings,
+        ["a host's", "a store's"]
+    );
+}
+
+#[test]
+fn the_target_decides_the_route_too() {
+    for (datastore, code) in [
+        (json!({"elasticsearch": {"version": "v7"}}), Code::PairUnsupported),
+        (json!({"cassandra": {"hosts": "a"}}), Code::PairUnsupported),
+        (json!({"sql": {"pluginName": "oracle"}}), Code::StoreUnsupported),
+        (json!({"sql": {}}), Code::StoreUnsupported),
+    ] {
+        let spec = spec(|spec| spec["target"]["datastore"] = datastore);
+        let problems = refused(&spec, &cluster(), &[host("node-a")], &stores());
+        assert_eq!(codes(&problems), [(code, "target.datastore")]);
+    }
+    let unknown = HostFacts {
+        source_kind: "customDatastore".into(),
+        source_plugin: None,
+        ..host("node-a")
+    };
+    let problems = refused(&spec(|_| ()), &cluster(), &[unknown], &stores());
+    assert_eq!(
+        codes(&problems),
+        [(Code::StoreUnsupported, "persistence.visibilityStore")]
+    );
+    let odd = ClusterFacts {
+        version: "latest".into(),
+        ..cluster()
+    };
+    assert_eq!(
+        codes(&refused(&spec(|_| ()), &odd, &[host("node-a")], &stores()))[0].0,
+        Code::ServerTooOld
+    );
+}
+
+#[test]
+fn periods_that_no_clock_holds_are_refused() {
+    let check = |change: fn(&mut Value)| {
+        let mut spec = example();
+        change(&mut spec);
+        Spec::from_json(&spec).map_err(|problems| problems[0].to_string())
+    };
+    let long = check(|spec| spec["cluster"]["hosts"][0]["restart_within"] = json!("1000000000 years")).unwrap_err();
+    assert!(
+        long.contains("cluster.hosts[0].restart_within") && long.contains("at most 1day"),
+        "{long}"
+    );
+    let long = check(|spec| spec["cutover"]["soak"] = json!("366d")).unwrap_err();
+    assert!(long.contains("cutover.soak") && long.contains("at most"), "{long}");
+    check(|spec| spec["cutover"]["soak"] = json!("365d")).unwrap();
+}
