@@ -282,9 +282,9 @@ fn write_record(folder: &Path, source: &str) -> Result<()> {
 /// The Go that can build `release`, or one message with every way out.
 fn go_for(cache: &Cache, release: &Release, program: Program) -> Result<Go> {
     let found = match Go::find() {
-        Some(go) if go.version() >= release.go => return Ok(go),
-        Some(go) => format!("{} is Go {}", go.program().display(), go.version()),
-        None => "there is no Go on PATH".to_owned(),
+        Ok(go) if go.version() >= release.go => return Ok(go),
+        Ok(go) => format!("{} is Go {}", go.program().display(), go.version()),
+        Err(reason) => reason,
     };
     bail!(
         "{program} {version} is not on PATH and not in the cache {cache}; building it needs Go {needed} or newer, and {found}.\n\

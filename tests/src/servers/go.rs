@@ -43,21 +43,28 @@ pub(super) struct Go {
 }
 
 impl Go {
-    /// The Go of `CROSSFADE_GO`, of PATH, or of `/usr/local/go`, whichever comes first and runs.
-    pub(super) fn find() -> Option<Self> {
-        let named = std::env::var_os("CROSSFADE_GO").map(PathBuf::from);
-        named
+    /// The Go that `CROSSFADE_GO` names, else that of PATH, else that of `/usr/local/go`; or why there is none.
+    pub(super) fn find() -> Result<Self, String> {
+        if let Some(named) = std::env::var_os("CROSSFADE_GO").filter(|value| !value.is_empty()) {
+            let program = PathBuf::from(named);
+            let shown = program.display().to_string();
+            return Self::at(program).ok_or(format!("CROSSFADE_GO is {shown}, which is not a Go that runs"));
+        }
+        let places = ["go", "/usr/local/go/bin/go"].map(PathBuf::from);
+        places
             .into_iter()
-            .chain(["go".into(), "/usr/local/go/bin/go".into()])
-            .find_map(|program: PathBuf| {
-                let output = Command::new(&program)
-                    .args(["env", "GOVERSION"])
-                    .env("GOTOOLCHAIN", "local")
-                    .output()
-                    .ok()?;
-                let version = GoVersion::parse(&String::from_utf8_lossy(&output.stdout))?;
-                Some(Self { program, version })
-            })
+            .find_map(Self::at)
+            .ok_or("there is no Go on PATH".to_owned())
+    }
+
+    fn at(program: PathBuf) -> Option<Self> {
+        let asked = Command::new(&program)
+            .args(["env", "GOVERSION"])
+            .env("GOTOOLCHAIN", "local")
+            .output()
+            .ok()?;
+        let version = GoVersion::parse(&String::from_utf8_lossy(&asked.stdout))?;
+        Some(Self { program, version })
     }
 
     pub(super) fn version(&self) -> GoVersion {
