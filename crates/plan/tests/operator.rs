@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn progress(stage: Stage, condition: Condition) -> Progress {
-    let spec = Spec::from_json(&example()).unwrap();
+    let spec = Spec::from_json(&example()).expect("a spec");
     let mut progress = Progress::new("move".into(), "move.0".into(), spec, NOW);
     progress.stage = stage;
     progress.condition = condition;
@@ -100,7 +100,10 @@ fn messages() -> Vec<(&'static str, Option<Value>)> {
 
 /// The fields that a message changed, besides the audit log.
 fn changes(before: &Progress, after: &Progress) -> String {
-    let fields = |progress: &Progress| serde_json::to_value(progress).unwrap().as_object().unwrap().clone();
+    let fields = |progress: &Progress| match serde_json::to_value(progress) {
+        Ok(Value::Object(fields)) => fields,
+        other => panic!("{other:?}"),
+    };
     let (before, after): (Map<String, Value>, Map<String, Value>) = (fields(before), fields(after));
     let changed: Vec<&str> = after
         .iter()

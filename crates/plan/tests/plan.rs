@@ -16,7 +16,7 @@ const DAY: u64 = 24 * 3600;
 fn spec(change: impl FnOnce(&mut Value)) -> Spec {
     let mut spec = example();
     change(&mut spec);
-    Spec::from_json(&spec).unwrap()
+    Spec::from_json(&spec).expect("a spec")
 }
 
 fn namespace(name: &str, retention_seconds: u64) -> NamespaceFacts {
@@ -81,7 +81,7 @@ fn stores() -> StoreFacts {
 }
 
 fn refused(spec: &Spec, cluster: &ClusterFacts, hosts: &[HostFacts], stores: &StoreFacts) -> Vec<Problem> {
-    assemble(spec, cluster, hosts, stores).unwrap_err()
+    assemble(spec, cluster, hosts, stores).expect_err("no plan")
 }
 
 fn codes(problems: &[Problem]) -> Vec<(Code, &str)> {
@@ -92,7 +92,7 @@ fn codes(problems: &[Problem]) -> Vec<(Code, &str)> {
 }
 
 fn planned(spec: &Spec, cluster: &ClusterFacts, hosts: &[HostFacts], stores: &StoreFacts) -> Plan {
-    assemble(spec, cluster, hosts, stores).unwrap()
+    assemble(spec, cluster, hosts, stores).expect("a plan")
 }
 
 #[test]

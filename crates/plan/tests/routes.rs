@@ -8,7 +8,7 @@ use crossfade_plan::{
 const KINDS: [Kind; 4] = [Kind::Sql, Kind::StandardSql, Kind::Elasticsearch, Kind::Cassandra];
 
 fn version(text: &str) -> Version {
-    Version::parse(text).unwrap()
+    Version::parse(text).expect("a version")
 }
 
 #[test]
