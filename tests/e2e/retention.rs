@@ -50,7 +50,7 @@ async fn waited_until_gone(scene: &Scene) -> Result<()> {
     let reason = status["condition"]["reason"].as_str().unwrap_or_default();
     says(
         reason,
-        &["short: ", "closed records (Retention Period 75s)", "open executions"],
+        &["short: ", "closed records (Retention Period 1m 15s)", "open executions"],
     )?;
     let at = |value: &Value| -> Result<jiff::Timestamp> { Ok(value.as_str().context("no time")?.parse()?) };
     let until = at(&status["condition"]["until"])?;
