@@ -31,7 +31,7 @@ async fn show_running(global: &Global, id: &str) -> Outcome {
         Ok(Some(plan)) => show(global, &plan),
         Ok(None) => {
             return Err(Failure::failed(format!(
-                "`{id}` has no plan yet: preflight is under way. Next step: `crossfade status --id {id}`, then try again"
+                "`{id}` has no plan: preflight is under way, or refused it. Next step: `crossfade status --id {id}`"
             )));
         }
         Err(unknown) => render::json(&unknown),

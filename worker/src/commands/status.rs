@@ -27,8 +27,15 @@ pub(super) async fn run(global: &Global, args: &cli::Migration) -> Outcome {
         render::json(&with_server(answer, &described));
         return Ok(Exit::Done);
     }
+    let failure = match described.status {
+        WorkflowExecutionStatus::Running | WorkflowExecutionStatus::Completed => None,
+        _ => migration.failure().await,
+    };
     match serde_json::from_value::<Status>(answer.clone()) {
-        Ok(status) => render::text(render::status(&status, &described.activities, Timestamp::now())),
+        Ok(status) => {
+            let now = Timestamp::now();
+            render::text(render::status(&status, &described.activities, failure.as_deref(), now));
+        }
         Err(error) => {
             render::note(format!(
                 "the worker's answer is of another version ({error}); it is shown as it came"

@@ -74,7 +74,7 @@ async fn finish(global: &Global, migration: &Migration, status: Option<&Status>,
         return Err(closed(migration, described).await);
     };
     if !global.json {
-        render::text(render::status(status, &[], Timestamp::now()));
+        render::text(render::status(status, &[], None, Timestamp::now()));
     }
     match status.condition {
         Condition::Ended {

@@ -21,11 +21,15 @@ pub(crate) fn report(report: &Report) -> String {
             .map(|(name, value)| format!("  {name:<18}  {value}"))
             .collect::<Vec<_>>()
             .join("\n"),
-        format!("Stages\n{}", stages(report)),
-        format!("Hosts\n{}", hosts(report)),
     ];
-    if !report.approvals.is_empty() {
-        parts.push(format!("Approvals\n{}", approvals(report)));
+    for (title, table) in [
+        ("Stages", stages(report)),
+        ("Hosts", hosts(report)),
+        ("Approvals", approvals(report)),
+    ] {
+        if !table.is_empty() {
+            parts.push(format!("{title}\n{table}"));
+        }
     }
     if !report.next_steps.is_empty() {
         parts.push(format!("Next steps\n  {}", report.next_steps.join("\n  ")));

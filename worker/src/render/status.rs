@@ -12,9 +12,10 @@ use super::{
 };
 use crate::migration::PendingActivity;
 
-/// The whole status. `activities` is what is under way as the server tells it.
-pub(crate) fn status(status: &Status, activities: &[PendingActivity], now: Timestamp) -> String {
+/// The whole status. `activities` is what is under way as the server tells it, `failure` why the workflow failed.
+pub(crate) fn status(status: &Status, activities: &[PendingActivity], failure: Option<&str>, now: Timestamp) -> String {
     let mut parts = vec![summary(status, now)];
+    parts.extend(failure.map(|why| format!("Why\n  {}", why.replace('\n', "\n  "))));
     parts.extend(next(status));
     parts.push(format!("Stages\n{}", stages(status, now)));
     if !status.hosts.is_empty() {
@@ -82,12 +83,14 @@ fn summary(status: &Status, now: Timestamp) -> String {
         if let Some(since) = status.dual_since {
             lines.push(format!("  both stores are written since {}", time(since, now)));
         }
-        let open = if status.can_roll_back {
-            "open"
-        } else {
-            "closed: the point of no return has passed"
-        };
-        lines.push(format!("  the way back is {open}"));
+        if !matches!(status.condition, Condition::RollingBack { .. }) {
+            let open = if status.can_roll_back {
+                "open"
+            } else {
+                "closed: the point of no return has passed"
+            };
+            lines.push(format!("  the way back is {open}"));
+        }
     }
     lines.join("\n")
 }
@@ -104,6 +107,7 @@ fn next(status: &Status) -> Option<String> {
 }
 
 fn stages(status: &Status, now: Timestamp) -> String {
+    let over = matches!(status.condition, Condition::Ended { .. });
     let mut table = Table::new(&["", "STAGE", "GATE", "BEGAN", ">TOOK"]);
     for stage in Stage::ALL {
         let timing = status.timings.iter().rev().find(|timing| timing.stage == stage);
@@ -111,6 +115,7 @@ fn stages(status: &Status, now: Timestamp) -> String {
         let (mark, began, took) = match timing {
             Some(timing) => match timing.ended {
                 Some(ended) => ("done", exact_time(timing.began), span(between(timing.began, ended))),
+                None if over => ("", exact_time(timing.began), "not done".to_owned()),
                 None => (
                     "now",
                     exact_time(timing.began),
@@ -122,8 +127,8 @@ fn stages(status: &Status, now: Timestamp) -> String {
         let gate = match gate {
             Some(gate) if status.approvals.contains_key(&gate) => "approved",
             Some(gate) if status.condition == (Condition::AwaitingApproval { gate }) => "waits for approval",
-            Some(_) => "asks first",
-            None => "",
+            Some(_) if !over => "asks first",
+            _ => "",
         };
         table.row([mark.to_owned(), stage.to_string(), gate.to_owned(), began, took]);
     }

@@ -219,12 +219,12 @@ fn migrated() -> Progress {
 #[test]
 fn status_while_copying() {
     let (progress, activities) = copying();
-    insta::assert_snapshot!(status(&Status::of(&progress), &activities, at(762)));
+    insta::assert_snapshot!(status(&Status::of(&progress), &activities, None, at(762)));
 }
 
 #[test]
 fn status_at_a_gate() {
-    insta::assert_snapshot!(status(&Status::of(&verified()), &[], at(4_600)));
+    insta::assert_snapshot!(status(&Status::of(&verified()), &[], None, at(4_600)));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn status_while_waiting_for_retention() {
         namespace("default", 259_200, 1_200_000, 12),
         namespace("b1f (deleted)", 0, 3, 0),
     ];
-    insta::assert_snapshot!(status(&Status::of(&progress), &[], at(700)));
+    insta::assert_snapshot!(status(&Status::of(&progress), &[], None, at(700)));
 }
 
 #[test]
@@ -257,12 +257,26 @@ fn status_with_a_problem() {
         problems: vec![problem],
     };
     progress.hosts[0].ordered = HostConfig::Promoted;
-    insta::assert_snapshot!(status(&Status::of(&progress), &[], at(700)));
+    insta::assert_snapshot!(status(&Status::of(&progress), &[], None, at(700)));
+}
+
+#[test]
+fn status_of_a_refused_migration() {
+    let mut progress = progress();
+    progress.timings.truncate(1);
+    progress.timings[0].ended = None;
+    progress.stage = Stage::Preflight;
+    (progress.hosts, progress.dual_since, progress.audit) = (Vec::new(), None, Vec::new());
+    progress.condition = Condition::Ended {
+        result: Outcome::Refused,
+    };
+    let why = "[spec-invalid] a: unknown field `a`. Next step: correct the spec\n[same-store] target: one store";
+    insta::assert_snapshot!(status(&Status::of(&progress), &[], Some(why), at(4)));
 }
 
 #[test]
 fn status_at_the_end() {
-    insta::assert_snapshot!(status(&Status::of(&migrated()), &[], at(5_000)));
+    insta::assert_snapshot!(status(&Status::of(&migrated()), &[], None, at(5_000)));
 }
 
 #[test]
