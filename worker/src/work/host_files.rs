@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crossfade_config::{
-    DynamicEdit, Edited, FileState, ReadsFromSecondary, Restored, SourceBecomes, StaticConfig, StaticEdit, WritingMode,
-    Written, edit_dynamic, edit_static, redact, unified_diff,
+    DynamicEdit, Edited, FileError, FileState, ReadsFromSecondary, Restored, SourceBecomes, StaticConfig, StaticEdit,
+    WritingMode, Written, edit_dynamic, edit_static, redact, unified_diff,
 };
 use crossfade_plan::{
     order::{DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
@@ -282,10 +282,22 @@ pub(crate) fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, 
     let (spec, host, key) = (&order.context.spec, &order.host, &order.context.key);
     let dynamic = dynamic_file(spec, host, &read_static(host)?.config)?;
     let edited = match dynamic_edit(&order.to) {
-        None => {
-            let restored = crossfade_config::restore(&dynamic.path, key).map_err(|error| file_problem(&error))?;
-            restored == Restored::Restored
-        }
+        None => match crossfade_config::restore(&dynamic.path, key) {
+            Ok(restored) => restored == Restored::Restored,
+            // Somebody else changed it meanwhile: what is needed of the way back is that our keys are gone.
+            Err(error @ FileError::Conflict { .. }) => {
+                let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
+                let removed = edit_dynamic(&dynamic.path, &state.bytes, &DynamicEdit::Remove);
+                if removed.map_err(|refusal| refused(&refusal))?.is_changed() {
+                    return Err(file_problem(&error).remedy(
+                        "take both `system.*SecondaryVisibility*` keys out of the file by hand, or put the kept copy \
+                         back; then `resume`",
+                    ));
+                }
+                false
+            }
+            Err(error) => return Err(file_problem(&error)),
+        },
         Some(edit) => {
             let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
             let edited = edit_dynamic(&dynamic.path, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;

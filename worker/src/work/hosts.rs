@@ -13,7 +13,7 @@ use crossfade_cluster::{
     health::{Service, ServiceHealth},
     restart::{Restart, RestartOnce, Restarted, forget, restart_once},
 };
-use crossfade_config::{Edited, Restored, StaticConfig, StaticEdit, Written, edit_static};
+use crossfade_config::{Edited, FileError, Restored, StaticConfig, StaticEdit, Written, edit_static};
 use crossfade_plan::{
     order::{ConfigureHost, HostConfigured},
     problem::{Code, Problem},
@@ -82,9 +82,17 @@ fn write(order: &ConfigureHost) -> Result<Change, Problem> {
         if kept.is_some_and(|kept| kept != state.bytes) {
             begin_anew(order)?;
         }
-        let restored = crossfade_config::restore(&host.config, key).map_err(|error| file_problem(&error))?;
+        let edited = match crossfade_config::restore(&host.config, key) {
+            Ok(restored) => restored == Restored::Restored,
+            Err(FileError::Conflict { .. }) if is_without_target(order)? => false,
+            Err(error @ FileError::Conflict { .. }) => {
+                return Err(file_problem(&error)
+                    .remedy("take the target out of the file by hand, or put the kept copy back; then `resume`"));
+            }
+            Err(error) => return Err(file_problem(&error)),
+        };
         return Ok(Change {
-            edited: restored == Restored::Restored,
+            edited,
             written: state.sha256,
             former: None,
         });
@@ -106,6 +114,13 @@ fn write(order: &ConfigureHost) -> Result<Change, Problem> {
         written: crossfade_config::sha256(&wanted),
         former,
     })
+}
+
+/// Whether the file, changed by somebody else meanwhile, uses the source alone: all that is needed of the way back.
+fn is_without_target(order: &ConfigureHost) -> Result<bool, Problem> {
+    let config = read_static(&order.host)?.config;
+    let primary = config.visibility_store().map(|store| store.value.as_str());
+    Ok(primary == order.context.source.as_deref() && config.secondary_visibility_store().is_none())
 }
 
 /// What the file held before an earlier attempt at this order wrote it and was killed: worked out from the kept copy,

@@ -23,7 +23,7 @@ use super::{
     beat::Beat,
     frontend,
     problems::{call, store as store_problem},
-    stores::{self, Pair},
+    stores,
 };
 
 /// How long a restarted cluster is given to serve.
@@ -41,7 +41,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven, Problem> {
     let spec = &order.context.spec;
     let main = frontend::await_open(spec, SERVING_WITHIN).await?;
-    let stores = stores::open(&order.context).await?;
     let namespaces: Vec<Namespace> = main
         .namespaces()
         .await
@@ -56,6 +55,40 @@ pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven
         })
         .collect();
     let frontends = every_frontend(spec, main).await;
+    match marked(order, &frontends, &namespaces, beat).await? {
+        Marked::Proven => {}
+        // The way back is open when the target is broken, too: counts alone have to do, and a frontend that still
+        // asked the target would not answer.
+        Marked::NoTarget(problem) => {
+            tracing::warn!(%problem, "the target takes no marker; counts alone tell who answers")
+        }
+    }
+    let store = match order.from {
+        Answers::Source => stores::open_source(&order.context).await?,
+        Answers::Target => stores::open_target(&order.context).await?,
+    };
+    let counted = counts_agree(&frontends, &namespaces, &*store.read(), beat).await?;
+    Ok(ReadsProven {
+        namespaces: u32::try_from(namespaces.len()).unwrap_or(u32::MAX),
+        counted,
+    })
+}
+
+/// What came of a proof by marker.
+enum Marked {
+    /// The right store answers.
+    Proven,
+    /// The source is to answer, and the target could not be written.
+    NoTarget(Problem),
+}
+
+/// Puts a record into the target alone, and asks every frontend for it.
+async fn marked(
+    order: &ProveReads,
+    frontends: &[Frontend],
+    namespaces: &[Namespace],
+    beat: &Beat,
+) -> Result<Marked, Problem> {
     let marker = format!("crossfade-marker-{}", order.context.key);
     let records: Vec<_> = namespaces
         .iter()
@@ -64,13 +97,17 @@ pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven
             marker_record(&namespace.id, &marker, &run_id.to_string(), Timestamp::now())
         })
         .collect();
-    stores
-        .target
-        .write()
-        .put(&records)
-        .await
-        .map_err(|error| store_problem(&error))?;
-    let proven = ask_all(order.from, &frontends, &namespaces, &marker, beat).await;
+    let put = async {
+        let target = stores::open_target(&order.context).await?.write();
+        target.put(&records).await.map_err(|error| store_problem(&error))?;
+        Ok(target)
+    };
+    let target = match put.await {
+        Ok(target) => target,
+        Err(problem) if order.from == Answers::Source => return Ok(Marked::NoTarget(problem)),
+        Err(problem) => return Err(problem),
+    };
+    let proven = ask_all(order.from, frontends, namespaces, &marker, beat).await;
     // Whatever came of it, the marker does not stay.
     let keys: Vec<Condemned> = records
         .into_iter()
@@ -79,18 +116,8 @@ pub(crate) async fn prove(order: &ProveReads, beat: &Beat) -> Result<ReadsProven
             at_most: Some(0),
         })
         .collect();
-    stores
-        .target
-        .write()
-        .delete(&keys)
-        .await
-        .map_err(|error| store_problem(&error))?;
-    proven?;
-    let counted = counts_agree(order.from, &frontends, &namespaces, &stores, beat).await?;
-    Ok(ReadsProven {
-        namespaces: u32::try_from(namespaces.len()).unwrap_or(u32::MAX),
-        counted,
-    })
+    target.delete(&keys).await.map_err(|error| store_problem(&error))?;
+    proven.map(|()| Marked::Proven)
 }
 
 /// The frontend of the spec, and each member of the ring that can be reached by itself.
@@ -171,16 +198,11 @@ async fn ask(from: Answers, frontend: &Frontend, namespace: &str, marker: &str) 
 
 /// The frontend's count of each Namespace equals the store's, at some moment.
 async fn counts_agree(
-    from: Answers,
     frontends: &[Frontend],
     namespaces: &[Namespace],
-    stores: &Pair,
+    store: &dyn Read,
     beat: &Beat,
 ) -> Result<u64, Problem> {
-    let store = match from {
-        Answers::Source => stores.source.read(),
-        Answers::Target => stores.target.read(),
-    };
     let Some(frontend) = frontends.first() else {
         return Ok(0);
     };
@@ -190,7 +212,7 @@ async fn counts_agree(
             "comparing the frontend's count of {} with the store's",
             namespace.name
         ));
-        counted += count_agrees(frontend, namespace, &*store).await?;
+        counted += count_agrees(frontend, namespace, store).await?;
     }
     Ok(counted)
 }

@@ -25,13 +25,24 @@ pub(crate) struct Pair {
 
 /// Opens both stores.
 pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
-    let source = crossfade_stores::open(&source_entry(context)?)
+    Ok(Pair {
+        source: open_source(context).await?,
+        target: open_target(context).await?,
+    })
+}
+
+/// Opens the source.
+pub(crate) async fn open_source(context: &Context) -> Result<Store, Problem> {
+    crossfade_stores::open(&source_entry(context)?)
         .await
-        .map_err(|error| open_problem(&error, "source"))?;
-    let target = crossfade_stores::open(&target_entry(&context.spec)?)
+        .map_err(|error| open_problem(&error, "source"))
+}
+
+/// Opens the target.
+pub(crate) async fn open_target(context: &Context) -> Result<Store, Problem> {
+    crossfade_stores::open(&target_entry(&context.spec)?)
         .await
-        .map_err(|error| open_problem(&error, "target.datastore"))?;
-    Ok(Pair { source, target })
+        .map_err(|error| open_problem(&error, "target.datastore"))
 }
 
 /// The target's entry with its secrets.

@@ -37,13 +37,15 @@ const AT_ONCE: usize = 16;
 pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProven, Problem> {
     let spec = &order.context.spec;
     let frontend = frontend::await_open(spec, SERVING_WITHIN).await?;
-    let stores = stores::open(&order.context).await?;
-    let (source, target) = (stores.source.read(), stores.target.read());
-    let wanted: Vec<&dyn Read> = [(order.source, &source), (order.target, &target)]
-        .into_iter()
-        .filter(|(wanted, _)| *wanted)
-        .map(|(_, store)| &**store)
-        .collect();
+    // Only what is asked about: on the way back, the target may be the very thing that is broken.
+    let mut opened = Vec::new();
+    if order.source {
+        opened.push(stores::open_source(&order.context).await?.read());
+    }
+    if order.target {
+        opened.push(stores::open_target(&order.context).await?.read());
+    }
+    let wanted: Vec<&dyn Read> = opened.iter().map(|store| &**store).collect();
     if order.source && order.target {
         search_attributes_agree(&order.context, &frontend).await?;
     }

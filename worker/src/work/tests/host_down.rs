@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail, ensure};
 use crossfade_config::edit_static;
 use crossfade_plan::{
-    order::{ConfigureHost, HostConfigured},
+    order::{Answers, ConfigureHost, HostConfigured, ProveReads, ProveWrites},
     problem::{Code, Problem},
-    settings::HostConfig,
+    settings::{DynamicConfig, HostConfig, Reads, WritingMode},
 };
 use e2e::migration::Files;
 use serde_json::json;
@@ -20,8 +21,9 @@ use super::{
         beat::Beat,
         frontend, host_files,
         hosts::{self, Turns},
+        reads, writes,
     },
-    scene::Scene,
+    scene::{Scene, keys},
 };
 
 const ID: &str = "down";
@@ -152,6 +154,77 @@ async fn a_host_that_does_not_come_up_gets_its_former_config_back() -> Result<()
     ensure!(stores(&scene).await? == 1 && scene.host()?.pid != dual.pid, "{done:?}");
     before.are_unchanged()?;
     scene.testbed.finish()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_is_open_when_the_target_is_broken_or_a_file_was_changed() -> Result<()> {
+    let mut scene = Scene::begin().await?;
+    let before = scene.host()?;
+    let keys = keys(WritingMode::Off, Reads::Source);
+    host_files::set_dynamic(&scene.dynamic(ID, keys)?)?;
+    ordered(&scene, HostConfig::Dual).await??;
+
+    // What is proven on the way back needs no target.
+    let good = scene.spec.clone();
+    scene.spec["target"]["datastore"]["sql"]["databaseName"] = json!("/no/such/folder/visibility.db");
+    let (context, beat) = (scene.context(ID)?, Beat::default());
+    let (proof, shards) = ("back".to_owned(), 4);
+    let order = ProveWrites {
+        context: context.clone(),
+        proof,
+        shards,
+        source: true,
+        target: false,
+    };
+    ensure!(writes::prove(&order, &beat).await?.canaries == 4);
+    let order = |from| ProveReads {
+        context: context.clone(),
+        namespaces: None,
+        from,
+    };
+    reads::prove(&order(Answers::Source), &beat).await?;
+    ensure!(reads::prove(&order(Answers::Target), &beat).await.is_err());
+    scene.spec = good;
+
+    // Files that others have changed are theirs: the way back stops, and goes on when the target is out of them.
+    let (config, dynamic_config) = (
+        scene.config_file()?,
+        scene.testbed.temporal().dynamic_config().to_owned(),
+    );
+    append(&config, "# somebody else's\n")?;
+    append(&dynamic_config, "# somebody else's\n")?;
+    let changed = scene.host()?;
+    let dynamic = || -> Result<_> { Ok(host_files::set_dynamic(&scene.dynamic(ID, DynamicConfig::Original)?)) };
+    for _ in 0..2 {
+        let Err(problem) = dynamic()? else {
+            bail!("the dynamic config was overwritten")
+        };
+        ensure!(
+            problem.code == Code::ConfigChanged && problem.remedy.contains("`resume`"),
+            "{problem}"
+        );
+        let problem = refused(&scene, HostConfig::Original).await?;
+        ensure!(
+            problem.code == Code::ConfigChanged && problem.remedy.contains("`resume`"),
+            "{problem}"
+        );
+        ensure!(scene.host()? == changed, "the host was touched");
+    }
+    fs::write(&config, [&before.config.0, &b"# somebody else's\n"[..]].concat())?;
+    fs::write(
+        &dynamic_config,
+        [&before.dynamic_config.0, &b"# somebody else's\n"[..]].concat(),
+    )?;
+    ensure!(!dynamic()??.edited);
+    let done = ordered(&scene, HostConfig::Original).await??;
+    ensure!(!done.edited && done.restarted && stores(&scene).await? == 1, "{done:?}");
+    scene.testbed.finish()
+}
+
+fn append(file: &Path, text: &str) -> Result<()> {
+    let before = fs::read(file)?;
+    fs::write(file, [&before, text.as_bytes()].concat())?;
+    Ok(())
 }
 
 /// What an attempt does before its restart.
