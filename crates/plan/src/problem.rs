@@ -46,6 +46,8 @@ codes! {
     HostWorkerMissing, "host-worker-missing", false, "start a worker on that host: `crossfade worker --host NAME`";
     /// The frontend cannot be reached or does not serve.
     ClusterUnreachable, "cluster-unreachable", true, "check the address, TLS settings and that the frontend runs";
+    /// The frontend answers and refuses the call.
+    ClusterRefused, "cluster-refused", false, "read the frontend's answer: the migration needs an operator's rights in every Namespace; correct it, then `resume` (or `rollback`)";
     /// The server's version is below what its Dual Visibility needs.
     ServerTooOld, "server-too-old", false, "upgrade the cluster to Temporal Server 1.21 or later first";
     /// The server refuses this pair of stores.

@@ -90,6 +90,13 @@ pub fn work(summary: &str) -> ActivityOptions {
     options(seconds(1800), work_retries(), summary)
 }
 
+/// Work that reads a whole store in one go. Heartbeats tell of a dead worker; the bound is for a scan that is stuck, and
+/// one that is merely long must not begin again for ever.
+#[must_use]
+pub fn scan(summary: &str) -> ActivityOptions {
+    options(seconds(24 * 3600), work_retries(), summary)
+}
+
 /// A slice of copying or comparing: its own time and as much again, since a page is never cut short.
 #[must_use]
 pub fn slice(summary: &str) -> ActivityOptions {

@@ -31,12 +31,13 @@ pub(crate) fn connect(error: &ConnectError) -> Problem {
     Problem::new(Code::ClusterUnreachable, error.to_string()).at("cluster.frontend")
 }
 
-/// The frontend answered with an error.
+/// The frontend answered with an error. What is not there may have gone between two calls, as a deleted Namespace
+/// does, and is looked for again; what was refused would be refused for ever, so it goes to the operator.
 pub(crate) fn call(error: &CallError) -> Problem {
-    let code = if error.is_transient() {
-        Code::ClusterUnreachable
-    } else {
-        Code::Unexpected
+    let code = match error.code() {
+        _ if error.is_transient() => Code::ClusterUnreachable,
+        None | Some(tonic::Code::NotFound) => Code::Unexpected,
+        Some(_) => Code::ClusterRefused,
     };
     Problem::new(code, error.to_string()).at("cluster.frontend")
 }
@@ -128,4 +129,64 @@ pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
         _ => Code::StoreUnsupported,
     };
     Problem::new(code, error.to_string()).at(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(problems: Vec<Problem>) -> ApplicationFailure {
+        match failure(problems) {
+            ActivityError::Application(failure) => *failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_activity_is_tried_again_only_when_that_can_help_with_all_its_problems() {
+        let problem = |code| Problem::new(code, format!("seen: {code}"));
+        for (codes, type_name, again) in [
+            (&[Code::StoreUnreachable][..], "store-unreachable", true),
+            (&[Code::StoreUnreachable, Code::StoreFailed], "store-unreachable", true),
+            (&[Code::StoreUnreachable, Code::StoreLogin], "store-login", false),
+            (&[Code::ClusterRefused], "cluster-refused", false),
+            (&[], "unexpected", true),
+        ] {
+            let problems: Vec<Problem> = codes.iter().copied().map(problem).collect();
+            let failure = of(problems.clone());
+            assert_eq!(failure.type_name(), Some(type_name), "{codes:?}");
+            assert_eq!(failure.is_non_retryable(), !again, "{codes:?}");
+            for problem in &problems {
+                assert!(failure.to_string().contains(&problem.to_string()), "{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_frontend_refuses_is_told_and_what_passes_is_tried_again() {
+        for (code, expected) in [
+            (tonic::Code::Unavailable, Code::ClusterUnreachable),
+            (tonic::Code::DeadlineExceeded, Code::ClusterUnreachable),
+            (tonic::Code::Internal, Code::ClusterUnreachable),
+            (tonic::Code::NotFound, Code::Unexpected),
+            (tonic::Code::PermissionDenied, Code::ClusterRefused),
+            (tonic::Code::Unauthenticated, Code::ClusterRefused),
+            (tonic::Code::InvalidArgument, Code::ClusterRefused),
+            (tonic::Code::Unimplemented, Code::ClusterRefused),
+        ] {
+            let error = CallError::Status {
+                call: "ListNamespaces",
+                address: "127.0.0.1:7233".into(),
+                code,
+                message: "the answer".into(),
+                details: Vec::new(),
+            };
+            let problem = call(&error);
+            assert_eq!(problem.code, expected, "{code:?}");
+            assert!(
+                problem.message.contains("ListNamespaces") && problem.message.contains("the answer"),
+                "{problem}"
+            );
+        }
+    }
 }

@@ -74,7 +74,7 @@ async fn retention_wait(ctx: &Ctx) -> Result<(), Halt> {
             ctx,
             ClusterWork::read_wait,
             order,
-            options::work("what the Retention wait waits for"),
+            options::scan("what the Retention wait waits for"),
         )
         .await?;
         let until = deadline(dual_since, &facts.namespaces);

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) async fn finish(ctx: &Ctx) -> Result<(), Halt> {
     control::doing(ctx, "checking that the target has everything that the source had");
     let order = FinalCheck { context: context(ctx) };
-    let checked = firm(ctx, ClusterWork::final_check, order, options::work("the final check")).await?;
+    let checked = firm(ctx, ClusterWork::final_check, order, options::scan("the final check")).await?;
     let at = control::now(ctx);
     change(ctx, |progress| {
         progress.final_records = Some(checked.records);
