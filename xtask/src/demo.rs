@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use crossfade_plan::progress::Outcome;
 use e2e::judge::Judge;
 use e2e::servers::processes::{Running, Signal};
 use e2e::testbed::{Engine, NAMESPACE, Plan, Testbed};
-use e2e::traffic::{Ledger, Traffic};
+use e2e::traffic::{Ledger, Traffic, WORKFLOW_TYPE};
 
 use crate::terminal;
 use interrupt::Interrupt;
@@ -200,7 +201,7 @@ impl Story<'_> {
             tctl: &tctl,
             by_hand: arguments.by_hand,
         };
-        let events = migration.run(worker).await?;
+        let end = migration.run(worker).await?;
         let report = product.report(&stage.testbed)?;
 
         screen.now("letting the last orders come to their ends");
@@ -211,13 +212,17 @@ impl Story<'_> {
             "traffic",
             &format!("{} orders were made during the migration", count(made)),
         );
-        let verdict = self.judge(&stage.testbed, &tctl, &ledger).await?;
+        screen.step(
+            "history",
+            &format!("{} events in the migration's workflow", count(end.events)),
+        );
+        let verdict = self.judge(&stage.testbed, &tctl, &ledger, end.outcome).await?;
 
         screen.clear();
         if arguments.json {
             terminal::fact(&verdict.line(&report).to_string());
         } else {
-            terminal::fact(&verdict.summary(&report, events, begun.elapsed()));
+            terminal::fact(&verdict.summary(&report, end.events, begun.elapsed()));
         }
         verdict.demand_whole(&report)
     }
@@ -254,16 +259,19 @@ impl Story<'_> {
         Ok(traffic)
     }
 
-    /// Holds the new store against what traffic did, and what users see against both.
-    async fn judge(&self, testbed: &Testbed, tctl: &Tctl<'_>, ledger: &Ledger) -> Result<Verdict> {
+    /// Holds the store that the cluster is on now against what traffic did, and what users see against both.
+    async fn judge(&self, testbed: &Testbed, tctl: &Tctl<'_>, ledger: &Ledger, outcome: Outcome) -> Result<Verdict> {
         let started = Instant::now();
-        self.screen.now("the judge reads the new store");
+        let (name, store) = match outcome {
+            Outcome::Migrated => ("new", testbed.target()),
+            Outcome::RolledBack | Outcome::Aborted | Outcome::Refused => ("old", testbed.source()),
+        };
+        self.screen.now(&format!("the judge reads the {name} store"));
         let judge = Judge::new(testbed.frontend(), ledger.clone()).await?;
-        let found = judge.until_clean(testbed.target(), WRITTEN_WITHIN).await?;
-        let counted = tctl
-            .count(SHOP, &format!("WorkflowType = '{}'", e2e::traffic::WORKFLOW_TYPE))
-            .await?;
-        let verdict = Verdict::new(ledger.kept() as u64, found, counted);
+        let found = judge.until_clean(store, WRITTEN_WITHIN).await?;
+        let filter = format!("WorkflowType = '{WORKFLOW_TYPE}'");
+        let counted = tctl.count(SHOP, &filter).await?;
+        let verdict = Verdict::new(name, ledger.kept() as u64, found, counted);
         self.screen.done("judge", &verdict.words(), started.elapsed());
         Ok(verdict)
     }

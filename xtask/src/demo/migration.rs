@@ -40,6 +40,14 @@ pub(super) struct Migration<'a> {
     pub(super) by_hand: bool,
 }
 
+/// How a migration ended.
+pub(super) struct End {
+    /// On which store the cluster is.
+    pub(super) outcome: Outcome,
+    /// How many events its history has, all runs together.
+    pub(super) events: u64,
+}
+
 /// What was shown and done so far.
 #[derive(Default)]
 struct Seen {
@@ -51,11 +59,11 @@ struct Seen {
 }
 
 impl Migration<'_> {
-    /// Starts it, opens its gates, and watches until it has ended; returns how many events its history has.
+    /// Starts it, opens its gates, and watches until it has ended.
     ///
     /// # Errors
-    /// When it ends otherwise than migrated, stops for the operator, or does not move: with why.
-    pub(super) async fn run(&self, worker: &mut Running) -> Result<u64> {
+    /// When it is refused, goes back with nobody asking for that, stops for the operator, or does not move: with why.
+    pub(super) async fn run(&self, worker: &mut Running) -> Result<End> {
         let spec = self.testbed.folder().join("spec.json");
         let text = serde_json::to_string_pretty(&self.testbed.spec())?;
         fs::write(&spec, text + "\n").with_context(|| format!("cannot write {}", spec.display()))?;
@@ -82,8 +90,8 @@ impl Migration<'_> {
             }
             match self.product.status(self.testbed).await? {
                 Asked::Answer(answer) => {
-                    if let Some(events) = self.look(&answer, &mut seen).await? {
-                        return Ok(events);
+                    if let Some(end) = self.look(&answer, &mut seen).await? {
+                        return Ok(end);
                     }
                 }
                 Asked::Silence(why) => {
@@ -96,7 +104,7 @@ impl Migration<'_> {
     }
 
     /// Shows one answer and does what it asks for; `Some` when it has ended well.
-    async fn look(&self, answer: &Value, seen: &mut Seen) -> Result<Option<u64>> {
+    async fn look(&self, answer: &Value, seen: &mut Seen) -> Result<Option<End>> {
         let status: Status = serde_json::from_value(answer.clone()).context("the status is of another version")?;
         self.show(&status, answer, seen);
         if *answer != seen.last {
@@ -111,11 +119,12 @@ impl Migration<'_> {
                 }
             }
             Condition::NeedsOperator { problems } => self.needs_operator(problems, seen)?,
-            Condition::Ended {
-                result: Outcome::Migrated,
-            } => {
+            Condition::Ended { result } if self.is_wanted(*result) => {
                 let events = answer["server"]["history_events"].as_u64().unwrap_or_default();
-                return Ok(Some(status.earlier_events + events));
+                return Ok(Some(End {
+                    outcome: *result,
+                    events: status.earlier_events + events,
+                }));
             }
             Condition::Ended { result } => {
                 let why = self.product.audit(self.testbed)?;
@@ -131,6 +140,15 @@ impl Migration<'_> {
         }
         seen.demand_motion(&format!("{:?}", status.condition), || self.log())?;
         Ok(None)
+    }
+
+    /// Whether the operator may have meant it so: whoever approves by hand may also go back by hand.
+    fn is_wanted(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Migrated => true,
+            Outcome::RolledBack | Outcome::Aborted => self.by_hand,
+            Outcome::Refused => false,
+        }
     }
 
     fn show(&self, status: &Status, answer: &Value, seen: &mut Seen) {
@@ -184,10 +202,11 @@ impl Migration<'_> {
         let approval = serde_json::json!({"gate": gate, "by": "demo"}).to_string();
         let signal = ["workflow", "signal", "-w", ID, "-n", "approve", "-i"];
         if self.by_hand {
-            self.screen
-                .line("  Type this in another terminal, or see `crossfade rollback --help` first:");
-            self.screen
-                .command(&self.tctl.for_people(&[&signal[..], &[&format!("\"{gate}\"")]].concat()));
+            let typed = |arguments: &[&str]| self.screen.command(&self.tctl.for_people(arguments));
+            self.screen.line("  To go on, type in another terminal:");
+            typed(&[&signal[..], &[&format!("\"{gate}\"")]].concat());
+            self.screen.line("  To go back:");
+            typed(&["workflow", "signal", "-w", ID, "-n", "rollback"]);
             return Ok(());
         }
         self.tctl

@@ -39,18 +39,16 @@ fn check(said: &str) -> Result<()> {
     let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
     let report = value["report"].as_str().unwrap_or_default();
     let records = value["records"].as_u64().unwrap_or_default();
+    // As text: the order of the fields is promised too.
     let expected = json!({
         "result": "migrated",
         "records": records,
         "drift": {"missing": 0, "stale": 0, "different": 0, "extra": 0},
         "gates_approved": 3,
         "report": report,
-    });
-    // As text: the order of the fields is promised too.
-    ensure!(
-        line == expected.to_string(),
-        "the last line is {line}, expected {expected}"
-    );
+    })
+    .to_string();
+    ensure!(line == expected, "the last line is {line}, expected {expected}");
     ensure!(records >= RECORDS, "{records} records, expected at least {RECORDS}");
     for file in [Path::new(report).to_owned(), Path::new(report).with_extension("html")] {
         ensure!(file.is_file(), "there is no report {}", file.display());

@@ -14,11 +14,13 @@ use super::words::{count, span};
 /// How many complaints are shown.
 const SHOWN: usize = 20;
 
-/// What the judge found in the new store.
+/// What the judge found in the store that the cluster is on.
 pub(super) struct Verdict {
+    /// Which store that is: `new`, or `old` after a way back.
+    store: &'static str,
     /// Executions that traffic made and did not delete.
     made: u64,
-    /// Those of them that are in the new store.
+    /// Those of them that are in the store.
     found: u64,
     /// How many the cluster itself counts.
     counted: u64,
@@ -28,9 +30,10 @@ pub(super) struct Verdict {
 
 impl Verdict {
     /// From what traffic made, what the judge found, and what the cluster counts.
-    pub(super) fn new(made: u64, judged: e2e::judge::Verdict, counted: u64) -> Self {
+    pub(super) fn new(store: &'static str, made: u64, judged: e2e::judge::Verdict, counted: u64) -> Self {
         let drift = drift(&judged.complaints);
         Self {
+            store,
             made,
             found: made.saturating_sub(drift.missing),
             counted,
@@ -43,14 +46,16 @@ impl Verdict {
     pub(super) fn words(&self) -> String {
         if self.complaints.is_empty() {
             format!(
-                "all {} executions that traffic made are in the new store, each with its status, search attributes and memo",
-                count(self.made)
+                "all {} executions that traffic made are in the {} store, each with its status, search attributes and memo",
+                count(self.made),
+                self.store
             )
         } else {
             format!(
-                "{} of {} executions are in the new store: {}",
+                "{} of {} executions are in the {} store: {}",
                 count(self.found),
                 count(self.made),
+                self.store,
                 self.drift
             )
         }
@@ -99,7 +104,8 @@ impl Verdict {
             ));
         }
         if report.result != Some(Outcome::Migrated) {
-            short.push(format!("the report says {:?}, not migrated", report.result));
+            let result = report.result.map_or("not ended", outcome);
+            short.push(format!("the migration is {result}, not migrated"));
         }
         if !report.drift.is_clean() {
             short.push(format!("the report says {}", report.drift));
@@ -196,6 +202,6 @@ mod tests {
             judged: 10,
             complaints: complaints.to_vec(),
         };
-        assert_eq!(Verdict::new(10, judged, 10).found, 9);
+        assert_eq!(Verdict::new("new", 10, judged, 10).found, 9);
     }
 }
