@@ -228,8 +228,8 @@ pub(crate) struct Report {
 /// The two stores of `copy` and `diff`.
 #[derive(Debug, Args)]
 pub(crate) struct Stores {
-    /// The store that is read: CONFIG.yaml#DATASTORE (the server's own config file), postgres://USER:PASSWORD@HOST/DATABASE
-    /// or sqlite:///PATH.
+    /// The store that is read: CONFIG.yaml#DATASTORE (the server's own config file), postgres://USER@HOST/DATABASE or
+    /// sqlite:///PATH. A password that is not in the URL is taken from PGPASSWORD.
     #[arg(long, value_name = "STORE")]
     pub(crate) from: String,
     /// The other store, in the same form.

@@ -11,8 +11,11 @@ use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, TlsOptions, envconfig::LoadClientConfigProfileOptions,
     errors::ClientConnectError,
 };
-use temporalio_common::envconfig::{ClientConfigProfile, load_client_config_profile};
-use tonic::Code;
+use temporalio_common::{
+    envconfig::{ClientConfigProfile, load_client_config_profile},
+    protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
+};
+use tonic::{Code, IntoRequest};
 
 use crate::exit::Failure;
 
@@ -57,6 +60,29 @@ pub(crate) struct Connected {
     pub(crate) place: Place,
 }
 
+impl Connected {
+    /// Whether the Namespace exists; `None` when the server does not say.
+    pub(crate) async fn has_namespace(&self) -> Option<bool> {
+        let question = DescribeNamespaceRequest {
+            namespace: self.place.namespace.clone(),
+            ..DescribeNamespaceRequest::default()
+        };
+        let mut request = question.into_request();
+        request.set_timeout(CONNECT_WITHIN);
+        match self
+            .client
+            .connection()
+            .workflow_service()
+            .describe_namespace(request)
+            .await
+        {
+            Ok(_) => Some(true),
+            Err(status) if status.code() == Code::NotFound => Some(false),
+            Err(_) => None,
+        }
+    }
+}
+
 /// A Namespace of a Temporal Server, as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -80,8 +106,8 @@ pub(crate) enum ConnectError {
     Settings(String),
     /// Nothing answers.
     #[error(
-        "no Temporal Server answers at {address}: {reason}. Next step: check --address (or TEMPORAL_ADDRESS) and that \
-         the frontend runs"
+        "no Temporal Server answers at {address}: {reason}. Next step: check --address (or TEMPORAL_ADDRESS), \
+         TEMPORAL_TLS, and that the frontend runs"
     )]
     NoServer {
         /// `host:port`.

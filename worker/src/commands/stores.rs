@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crossfade_config::StaticConfig;
-use crossfade_stores::Store;
+use crossfade_stores::{OpenError, Store};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use temporalio_client::Url;
@@ -25,30 +25,39 @@ pub(super) struct Pair {
 /// Opens both stores, and refuses one that is given twice.
 pub(super) async fn open(stores: &Stores) -> Result<Pair, Failure> {
     let (from, to) = (entry(&stores.from, "--from")?, entry(&stores.to, "--to")?);
-    let identity = async |entry: &Value, option: &str| {
-        let facts = crossfade_stores::inspect(entry)
+    let pair = Pair {
+        from: crossfade_stores::open(&from)
             .await
-            .map_err(|error| problems::open(&error, option));
-        facts
-            .map(|facts| facts.identity)
-            .map_err(|problem| Failure::from(vec![problem]))
+            .map_err(|error| not_open(&error, "--from"))?,
+        to: crossfade_stores::open(&to)
+            .await
+            .map_err(|error| not_open(&error, "--to"))?,
     };
-    let same = identity(&from, "--from").await?;
-    if same.is_some() && same == identity(&to, "--to").await? {
+    let from = crossfade_stores::inspect(&from)
+        .await
+        .map_err(|error| not_open(&error, "--from"))?;
+    let to = crossfade_stores::inspect(&to)
+        .await
+        .map_err(|error| not_open(&error, "--to"))?;
+    if from.identity.is_some() && from.identity == to.identity {
         return Err(Failure::refused(
             "--from and --to are one and the same store. Next step: give two",
         ));
     }
-    Ok(Pair {
-        from: open_one(&from, "--from").await?,
-        to: open_one(&to, "--to").await?,
-    })
+    Ok(pair)
 }
 
-async fn open_one(entry: &Value, option: &str) -> Result<Store, Failure> {
-    crossfade_stores::open(entry)
-        .await
-        .map_err(|error| vec![problems::open(&error, option)].into())
+/// Why a store could not be opened; the error itself says what to do.
+fn not_open(error: &OpenError, option: &str) -> Failure {
+    Failure {
+        exit: if error.is_retryable() {
+            Exit::Failed
+        } else {
+            Exit::Refused
+        },
+        message: format!("{option}: {error}"),
+        problems: vec![json!(problems::open(error, option))],
+    }
 }
 
 /// The datastore entry that `text` stands for, in the form of the server's own config.
@@ -133,11 +142,11 @@ fn decoded(text: &str, part: &str) -> Result<String, String> {
         .map_err(|_| format!("the URL's {part} is not UTF-8 after its % escapes are read"))
 }
 
-/// What a store reported while it was read or written.
+/// What a store reported while it was read or written; the error itself says what to do.
 pub(super) fn failure(error: &crossfade_visibility::ports::Error) -> Failure {
     Failure {
-        exit: Exit::Failed,
-        ..Failure::from(vec![problems::store(error)])
+        problems: vec![json!(problems::store(error))],
+        ..Failure::failed(error.to_string())
     }
 }
 
