@@ -3,7 +3,9 @@
 use crossfade_config::StaticConfig;
 use crossfade_plan::{
     order::{Context, NamespaceRecords, StoreFact, StoreFacts},
+    plan,
     problem::{Code, Problem},
+    route::{self, Kind, Version},
     spec::{Host, Spec},
 };
 use crossfade_stores::{Facts, SchemaState, Store, expected_schema};
@@ -94,6 +96,7 @@ fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
 
 /// Looks at both stores for preflight. The target may still be without a schema when it is to be set up.
 pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<StoreFacts, Vec<Problem>> {
+    pair_is_open(context, server_version).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     let source = facts(source_entry(context), "source")
         .await
@@ -194,6 +197,22 @@ pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
         ),
     )
     .at("target.datastore"))
+}
+
+/// The server accepts the pair. Asked before either store is opened: why there is no way is worth more to the operator
+/// than that there is no driver.
+fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> {
+    // What cannot be found or is of no known kind is told with more words where it is opened.
+    let Ok(source) = source_entry(context) else { return Ok(()) };
+    let section = ["sql", "elasticsearch", "cassandra"]
+        .into_iter()
+        .find(|section| source.get(section).is_some_and(|entry| !entry.is_null()));
+    let plugin = source.pointer("/sql/pluginName").and_then(Value::as_str);
+    let source = section.and_then(|section| Kind::of(section, plugin));
+    match (source, plan::target_kind(&context.spec), Version::parse(server_version)) {
+        (Some(source), Ok(target), Some(version)) => route::open(source, target, version).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// The target by its name in the config, while there is no store yet to describe.
