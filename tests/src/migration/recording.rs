@@ -1,12 +1,14 @@
 //! Histories of finished migrations, kept for the replay tests of the workflow.
 //!
-//! Each event is a line of JSON as the SDK writes it, but for two things: bytes that are text are written as text
+//! Each event is a line of JSON as the SDK writes it, but for two things: payloads that are text are written as text
 //! (`{"utf8": "..."}`), so that a person can read them, and what tells of the machine is replaced.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions};
 
@@ -54,13 +56,38 @@ pub async fn record(testbed: &Testbed, id: &str, name: &str) -> Result<()> {
 fn neutral(value: &Value, words: &[(String, &str)]) -> Value {
     match value {
         Value::String(text) => Value::String(replaced(text, words)),
-        Value::Array(items) => match text_of(items) {
-            Some(text) => json!({"utf8": replaced(&text, words)}),
-            None => items.iter().map(|item| neutral(item, words)).collect(),
-        },
+        Value::Array(items) => items.iter().map(|item| neutral(item, words)).collect(),
+        Value::Object(fields) => {
+            let is_payload = fields.contains_key("metadata") && fields.get("data").is_some_and(Value::is_string);
+            let inner = |value: &Value| {
+                if is_payload {
+                    readable(value, words)
+                } else {
+                    neutral(value, words)
+                }
+            };
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), inner(value)))
+                .collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A part of a payload: its bytes, which the SDK writes in base64, as text where they are text.
+fn readable(value: &Value, words: &[(String, &str)]) -> Value {
+    match value {
+        Value::String(encoded) => {
+            let text = BASE64_STANDARD
+                .decode(encoded)
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok());
+            text.map_or_else(|| value.clone(), |text| json!({"utf8": replaced(&text, words)}))
+        }
         Value::Object(fields) => fields
             .iter()
-            .map(|(name, value)| (name.clone(), neutral(value, words)))
+            .map(|(name, value)| (name.clone(), readable(value, words)))
             .collect(),
         other => other.clone(),
     }
@@ -71,13 +98,4 @@ fn replaced(text: &str, words: &[(String, &str)]) -> String {
         .iter()
         .filter(|(word, _)| !word.is_empty())
         .fold(text.to_owned(), |text, (word, by)| text.replace(word.as_str(), by))
-}
-
-/// The text of a list of bytes; nothing for other lists, for none and for bytes that are no text.
-fn text_of(items: &[Value]) -> Option<String> {
-    let bytes: Vec<u8> = items
-        .iter()
-        .map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok()))
-        .collect::<Option<_>>()?;
-    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
 }
