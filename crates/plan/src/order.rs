@@ -135,7 +135,7 @@ pub struct PrepareTarget {
 /// The target is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetReady {
-    /// The store in words, without secrets; `None` while only the server can make it.
+    /// The store in words, without secrets; `None` leaves it as the plan has it.
     pub description: Option<String>,
     /// The version of its visibility schema.
     pub schema_version: Option<String>,

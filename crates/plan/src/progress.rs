@@ -114,6 +114,8 @@ impl CopyProgress {
     /// Adds a step.
     pub fn add(&mut self, step: &Copied) {
         self.copied.scanned += step.scanned;
+        // Executions that start meanwhile are looked at too.
+        self.expected = self.expected.max(self.copied.scanned);
         self.copied.written += step.written;
         self.copied.withdrawn += step.withdrawn;
         self.copied.millis += step.millis;

@@ -25,8 +25,10 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
     let spec = &order.context.spec;
     let entry = target_entry(spec).map_err(|problem| vec![problem])?;
     let done = if spec.target.setup_schema {
+        let target = SqlTarget::from_datastore(&entry).map_err(|error| vec![schema(&error)])?;
+        let file = target.database.clone();
         let outcome = set_up(&SchemaOrder {
-            target: SqlTarget::from_datastore(&entry).map_err(|error| vec![schema(&error)])?,
+            target,
             tool: None,
             source: std::env::var_os(SCHEMA_FOLDER_VARIABLE)
                 .map_or(SchemaSource::Embedded, |folder| SchemaSource::Folder(folder.into())),
@@ -44,7 +46,7 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
             ),
             SchemaOutcome::ByServer => {
                 return Ok(TargetReady {
-                    description: None,
+                    description: Some(format!("SQLite file {file}")),
                     schema_version: None,
                     done: "the server makes the schema itself when it starts with this SQLite file".to_owned(),
                 });
