@@ -87,7 +87,7 @@ async fn retention_wait(ctx: &Ctx) -> Result<(), Halt> {
             break;
         }
         let now = control::now(ctx);
-        let length = next_look(now, until);
+        let length = next_look(now, until.unwrap_or(dual_since));
         let next_wake_up = SignedDuration::try_from(length)
             .ok()
             .and_then(|length| now.checked_add(length).ok());
@@ -120,12 +120,13 @@ fn deadline(dual_since: Timestamp, namespaces: &[NamespaceWait]) -> Option<Times
         .ok()
 }
 
-/// Until the deadline, but looking again now and then.
-fn next_look(now: Timestamp, until: Option<Timestamp>) -> Duration {
-    until
-        .and_then(|until| Duration::try_from(until.duration_since(now)).ok())
-        .unwrap_or_default()
-        .clamp(SHORTEST_LOOK, options::WAIT_LOOK)
+/// Until what is waited for is `due`, but looking again now and then. What is overdue (deletions lag behind, and nobody
+/// knows when an open execution closes) is looked for after a tenth of the time that it has been due: soon at first, and
+/// hardly ever when it takes weeks, since each look reads the source.
+fn next_look(now: Timestamp, due: Timestamp) -> Duration {
+    let length = Duration::try_from(due.duration_since(now))
+        .or_else(|_| Duration::try_from(now.duration_since(due)).map(|overdue| overdue / 10));
+    length.unwrap_or_default().clamp(SHORTEST_LOOK, options::WAIT_LOOK)
 }
 
 fn waited_for(namespaces: &[NamespaceWait]) -> String {
@@ -142,4 +143,72 @@ fn waited_for(namespaces: &[NamespaceWait]) -> String {
         })
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace(name: &str, retention_seconds: u64, closed: u64, open: u64) -> NamespaceWait {
+        NamespaceWait {
+            namespace: name.to_owned(),
+            retention_seconds,
+            closed,
+            open,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).expect("a time")
+    }
+
+    #[test]
+    fn the_wait_ends_with_the_longest_retention_of_those_that_have_closed_records() {
+        let dual_since = at(1_000);
+        for (namespaces, until) in [
+            (vec![], None),
+            (vec![namespace("a", 60, 0, 5)], None),
+            (vec![namespace("a", 60, 1, 5)], Some(1_060)),
+            (vec![namespace("a", 60, 1, 0), namespace("b", 300, 1, 0)], Some(1_300)),
+            // Only open executions: its Retention Period does not matter.
+            (vec![namespace("a", 60, 1, 0), namespace("b", 300, 0, 9)], Some(1_060)),
+            // No clock holds it: looked at again and again instead.
+            (vec![namespace("a", u64::MAX, 1, 0)], None),
+        ] {
+            assert_eq!(deadline(dual_since, &namespaces), until.map(at), "{namespaces:?}");
+        }
+    }
+
+    #[test]
+    fn it_looks_again_at_the_end_and_every_hour_before() {
+        let now = at(1_000_000);
+        for (due, seconds) in [
+            (1_000_000, 5),
+            (1_000_002, 5),
+            (1_000_090, 90),
+            (1_003_600, 3_600),
+            (99_000_000, 3_600),
+            // Overdue: less and less often.
+            (999_999, 5),
+            (999_950, 5),
+            (999_000, 100),
+            (964_000, 3_600),
+            (0, 3_600),
+        ] {
+            assert_eq!(next_look(now, at(due)), Duration::from_secs(seconds), "{due}");
+        }
+    }
+
+    #[test]
+    fn people_are_told_what_is_waited_for() {
+        let namespaces = [
+            namespace("default", 3 * 24 * 3600, 12, 1),
+            namespace("orders", 90, 0, 7),
+        ];
+        assert_eq!(
+            waited_for(&namespaces),
+            "default: 12 closed records (Retention Period 3days), 1 open executions; orders: 0 closed records \
+             (Retention Period 1m 30s), 7 open executions"
+        );
+    }
 }

@@ -62,7 +62,7 @@ async fn a_host_that_does_not_come_up_gets_its_former_config_back() -> Result<()
 
     // A file in a folder that does not exist: the server ends when it opens it.
     scene.spec["target"]["datastore"]["sql"]["databaseName"] = json!("/no/such/folder/visibility.db");
-    scene.spec["cluster"]["hosts"][0]["restart_within"] = json!("12s");
+    scene.spec["cluster"]["hosts"][0]["restart_within"] = json!("20s");
     let problem = refused(&scene, HostConfig::Dual).await?;
     ensure!(problem.code == Code::HostDown, "{problem}");
     says(
