@@ -1,15 +1,12 @@
 //! The worker killed by SIGKILL in the middle of every stage that changes something, and the server once.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, bail, ensure};
 use e2e::migration::{is, stage};
-use e2e::servers::temporal::Host;
 use e2e::testbed::{Engine, NAMESPACE, Store};
 use e2e::traffic::Traffic;
 use serde_json::json;
 
-use crate::scene::{Scene, is_clean, judged};
+use crate::scene::{Scene, is_clean, judged, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
@@ -25,7 +22,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
 
     operator.at_gate(id, "dual-write").await?;
     operator.approve(id, "dual-write").await?;
-    while_it_restarts(&mut scene, &host).await.context("in dual-write")?;
+    scene.killed_while_it_restarts().await.context("in dual-write")?;
 
     operator
         .until(id, "copying", |status| {
@@ -67,7 +64,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
 
     operator.at_gate(id, "promote").await?;
     operator.approve(id, "promote").await?;
-    while_it_restarts(&mut scene, &host).await.context("in promote")?;
+    scene.killed_while_it_restarts().await.context("in promote")?;
     let report = operator.end(&scene.testbed, id).await?.completed()?;
 
     going.stop().await?;
@@ -77,26 +74,6 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     ensure!(events < 2_000, "{events} events");
     judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
     scene.finish()
-}
-
-/// Kills the worker as soon as the server that it restarts is down, and starts another when the server is up again.
-async fn while_it_restarts(scene: &mut Scene, host: &Host) -> Result<()> {
-    let before = host.pid();
-    until("the server goes down", || host.pid() != before).await?;
-    scene.worker.kill()?;
-    until("the server is started again, without the worker", || host.is_running()).await?;
-    scene.worker.again(&scene.testbed)
-}
-
-async fn until(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !there() {
-        if Instant::now() > deadline {
-            bail!("in two minutes it did not come to this: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
 }
 
 async fn grows(store: &Store, records_at_least: i64) -> Result<()> {

@@ -28,6 +28,8 @@ struct Case {
     here: fn(&Value) -> bool,
     /// Whether the server had to be restarted until then.
     restarted: bool,
+    /// Whether its worker is killed on the way back.
+    killed: bool,
 }
 
 fn cases() -> Vec<Case> {
@@ -39,6 +41,7 @@ fn cases() -> Vec<Case> {
             spec: json!({"gates": ["dual-write"]}),
             here: |status| is(status, "awaiting-approval"),
             restarted: false,
+            killed: false,
         },
         Case {
             id: "back-half-way-into-dual-write",
@@ -50,6 +53,7 @@ fn cases() -> Vec<Case> {
                     && status["dual_since"].is_null()
             },
             restarted: true,
+            killed: false,
         },
         Case {
             id: "back-while-copying",
@@ -57,6 +61,7 @@ fn cases() -> Vec<Case> {
             spec: json!({"gates": [], "records_per_second": 1}),
             here: |status| stage(status) == "existing-records" && status["copy"]["expected"] != 0,
             restarted: true,
+            killed: false,
         },
         Case {
             id: "back-after-verify",
@@ -64,6 +69,7 @@ fn cases() -> Vec<Case> {
             spec: json!({"gates": ["cutover"]}),
             here: |status| is(status, "awaiting-approval") && !status["verify"]["clean_at"].is_null(),
             restarted: true,
+            killed: false,
         },
         Case {
             id: "back-with-the-first-namespaces-moved",
@@ -71,6 +77,7 @@ fn cases() -> Vec<Case> {
             spec: json!({"gates": [], "cutover": {"namespaces_first": [ORDERS], "soak": "10m"}}),
             here: |status| is(status, "waiting") && status["cutover"] == "first-namespaces",
             restarted: true,
+            killed: false,
         },
         Case {
             id: "back-at-the-last-gate",
@@ -78,18 +85,19 @@ fn cases() -> Vec<Case> {
             spec: json!({"gates": ["promote"]}),
             here: |status| is(status, "awaiting-approval") && status["cutover"] == "soaked",
             restarted: true,
+            killed: true,
         },
     ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> {
-    let scene = Scene::on(Engine::Sqlite).await?;
+    let mut scene = Scene::on(Engine::Sqlite).await?;
     let before = Files::of(&scene.testbed)?;
     let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
     traffic.existing(100).await?;
     for case in cases() {
-        turned_back(&scene, &traffic, &before, &case)
+        turned_back(&mut scene, &traffic, &before, &case)
             .await
             .with_context(|| format!("in {}", case.id))?;
     }
@@ -97,8 +105,8 @@ async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> 
     scene.finish()
 }
 
-async fn turned_back(scene: &Scene, traffic: &Traffic, before: &Files, case: &Case) -> Result<()> {
-    let (operator, host) = (&scene.operator, &scene.testbed.temporal().hosts()[0]);
+async fn turned_back(scene: &mut Scene, traffic: &Traffic, before: &Files, case: &Case) -> Result<()> {
+    let (operator, host) = (scene.operator.clone(), scene.testbed.temporal().hosts()[0].clone());
     let pid = host.pid();
     let going = traffic.keep_going(3);
     operator.start(case.id, &scene.spec_with(&case.spec)).await?;
@@ -108,6 +116,9 @@ async fn turned_back(scene: &Scene, traffic: &Traffic, before: &Files, case: &Ca
         Order::Rollback => operator.signal(case.id, "rollback", Some(note)).await?,
         Order::Abort => operator.signal(case.id, "abort", Some(note)).await?,
         Order::Cancel => operator.told(&["cancel", "-w", case.id]).await.map(drop)?,
+    }
+    if case.killed {
+        scene.killed_while_it_restarts().await?;
     }
     let end = operator.end(&scene.testbed, case.id).await?;
     let result = match (case.order, end) {

@@ -1,7 +1,7 @@
 //! What every story begins with: a cluster with traffic on it, a worker of the product, and an operator.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::judge::Judge;
@@ -18,7 +18,8 @@ pub(crate) const ORDERS: &str = "orders";
 
 /// What makes a young cluster behave like an old one. A restarted history service writes the records since its last
 /// checkpoint again, and would bring a target up to date that nobody has copied anything to; here it remembers every
-/// second where it was (which also makes deletions quick: they wait for that). And records go when their Retention Period is over, not up to half an hour later.
+/// second where it was, which also makes deletions quick: they wait for that. And records go when their Retention
+/// Period is over, not up to half an hour later.
 const AGED: [&str; 4] = [
     "history.visibilityProcessorUpdateAckInterval",
     "history.transferProcessorUpdateAckInterval",
@@ -93,6 +94,17 @@ impl Scene {
         Ok(asked?.into_inner().visibility_store)
     }
 
+    /// Kills the worker as soon as the first host, which it restarts, is down, and starts another one when that host is
+    /// up again.
+    pub(crate) async fn killed_while_it_restarts(&mut self) -> Result<()> {
+        let host = self.testbed.temporal().hosts()[0].clone();
+        let before = host.pid();
+        until("the server goes down", || host.pid() != before).await?;
+        self.worker.kill()?;
+        until("the server is started again, without the worker", || host.is_running()).await?;
+        self.worker.again(&self.testbed)
+    }
+
     /// The end: everything stopped and removed.
     pub(crate) fn finish(mut self) -> Result<()> {
         ensure!(
@@ -130,6 +142,19 @@ pub(crate) async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoI
             .until_clean(store, Duration::from_secs(30))
             .await?
             .demand_clean()?;
+    }
+    Ok(())
+}
+
+/// Waits until `there`, for at most two minutes.
+pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !there() {
+        ensure!(
+            Instant::now() < deadline,
+            "in two minutes it did not come to this: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }

@@ -20,8 +20,8 @@ const VARIABLE: &str = "CROSSFADE_RECORD_HISTORIES";
 /// What a testbed's folder is called in a recorded history.
 const FOLDER: &str = "/tmp/crossfade-demo";
 
-/// What this machine is called there.
-const MACHINE: &str = "localhost";
+/// Where a process says that it runs, there.
+const MACHINE: &str = "@localhost";
 
 /// Writes the history of the last run of migration `id` to `NAME.json`, when histories are to be recorded.
 ///
@@ -41,12 +41,12 @@ pub async fn record(testbed: &Testbed, id: &str, name: &str) -> Result<()> {
     let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let words = [
         (testbed.folder().to_string_lossy().into_owned(), FOLDER),
-        (machine.trim().to_owned(), MACHINE),
+        (format!("@{}", machine.trim()), MACHINE),
     ];
     let events = history["events"].as_array().context("a history has events")?;
     let lines: Vec<String> = events.iter().map(|event| neutral(event, &words).to_string()).collect();
     let text = format!("{{\"events\":[\n{}\n]}}\n", lines.join(",\n"));
-    for (word, _) in words.iter().filter(|(word, _)| !word.is_empty()) {
+    for (word, _) in words.iter().filter(|(word, by)| word != by) {
         ensure!(!text.contains(word.as_str()), "{word} is still in the history of {id}");
     }
     let file = PathBuf::from(folder).join(format!("{name}.json"));
@@ -96,6 +96,5 @@ fn readable(value: &Value, words: &[(String, &str)]) -> Value {
 fn replaced(text: &str, words: &[(String, &str)]) -> String {
     words
         .iter()
-        .filter(|(word, _)| !word.is_empty())
         .fold(text.to_owned(), |text, (word, by)| text.replace(word.as_str(), by))
 }
