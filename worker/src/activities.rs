@@ -1,6 +1,9 @@
 //! The activities' bodies: a sign of life around the work, and its problems as the failure.
 
-#![allow(dead_code, reason = "the macro makes a constant for each activity, which only a workflow would name")]
+#![allow(
+    dead_code,
+    reason = "the macro makes a constant for each activity, which only a workflow would name"
+)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +62,10 @@ async fn control_cluster(ctx: &ActivityContext) -> Result<String, Problem> {
     let mut request = GetClusterInfoRequest {}.into_request();
     request.set_timeout(Duration::from_secs(10));
     let answer = service.get_cluster_info(request).await.map_err(|status| {
-        Problem::new(Code::ClusterUnreachable, format!("the cluster that runs the workflow: {}", status.message()))
+        Problem::new(
+            Code::ClusterUnreachable,
+            format!("the cluster that runs the workflow: {}", status.message()),
+        )
     })?;
     Ok(answer.into_inner().cluster_id)
 }
@@ -148,7 +154,10 @@ impl HostActivities {
     }
 
     #[activity(definition = contract::SetDynamicConfigMarker)]
-    async fn set_dynamic_config(ctx: ActivityContext, order: SetDynamicConfig) -> Result<DynamicConfigSet, ActivityError> {
+    async fn set_dynamic_config(
+        ctx: ActivityContext,
+        order: SetDynamicConfig,
+    ) -> Result<DynamicConfigSet, ActivityError> {
         one(&ctx, &Beat::default(), async { host_files::set_dynamic(&order) }).await
     }
 }

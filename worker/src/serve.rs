@@ -39,7 +39,7 @@ pub(crate) struct Options {
 /// Polls until `shutdown`, connecting again whenever the connection or a poller is lost for good.
 ///
 /// # Errors
-/// Settings that can never work: they contradict each other, or the Namespace does not exist.
+/// Settings that can never work: they contradict each other or cannot be read.
 pub(crate) async fn run(options: Options, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let runtime = Runtime::from_current_tokio(Default::default()).map_err(|error| anyhow::anyhow!("{error}"))?;
     let host_work = HostActivities::default();
@@ -52,7 +52,15 @@ pub(crate) async fn run(options: Options, shutdown: impl Future<Output = ()>) ->
         match connected {
             Ok(connected) => {
                 tracing::info!(place = %connected.place, hosts = ?options.hosts, "polling");
-                match poll(&runtime, &connected.client, &options.hosts, &host_work, shutdown.clone()).await {
+                match poll(
+                    &runtime,
+                    &connected.client,
+                    &options.hosts,
+                    &host_work,
+                    shutdown.clone(),
+                )
+                .await
+                {
                     Ok(()) => return Ok(()),
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "polling ended; connecting again"),
                 }
@@ -75,19 +83,21 @@ async fn poll(
     host_work: &HostActivities,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let mut workers = vec![Worker::new(
-        runtime,
-        client.clone(),
-        WorkerOptions::new(names::TASK_QUEUE)
-            .graceful_shutdown_period(GRACE)
-            .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
-            .activity_inbound_interceptor(HoldResults(client.clone()))
-            .register_activities(ClusterActivities)
-            .register_workflow::<VisibilityMigration>()
-            .map_err(|error| anyhow::anyhow!("{error}"))?
-            .build(),
-    )
-    .map_err(|error| anyhow::anyhow!("{error}"))?];
+    let mut workers = vec![
+        Worker::new(
+            runtime,
+            client.clone(),
+            WorkerOptions::new(names::TASK_QUEUE)
+                .graceful_shutdown_period(GRACE)
+                .max_heartbeat_throttle_interval(HEARTBEAT_THROTTLE)
+                .activity_inbound_interceptor(HoldResults(client.clone()))
+                .register_activities(ClusterActivities)
+                .register_workflow::<VisibilityMigration>()
+                .map_err(|error| anyhow::anyhow!("{error}"))?
+                .build(),
+        )
+        .map_err(|error| anyhow::anyhow!("{error}"))?,
+    ];
     for host in hosts {
         let options = WorkerOptions::new(names::host_task_queue(host))
             .graceful_shutdown_period(GRACE)
@@ -135,7 +145,9 @@ impl ActivityInboundInterceptor for HoldResults {
 async fn serving(client: &Client) {
     const SERVING: i32 = 1;
     loop {
-        let question = HealthCheckRequest { service: "temporal.api.workflowservice.v1.WorkflowService".to_owned() };
+        let question = HealthCheckRequest {
+            service: "temporal.api.workflowservice.v1.WorkflowService".to_owned(),
+        };
         let mut request = question.into_request();
         request.set_timeout(PAUSE * 6);
         match client.connection().health_service().check(request).await {
