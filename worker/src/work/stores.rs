@@ -203,7 +203,9 @@ pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
 /// than that there is no driver.
 fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> {
     // What cannot be found or is of no known kind is told with more words where it is opened.
-    let Ok(source) = source_entry(context) else { return Ok(()) };
+    let Ok(source) = source_entry(context) else {
+        return Ok(());
+    };
     let section = ["sql", "elasticsearch", "cassandra"]
         .into_iter()
         .find(|section| source.get(section).is_some_and(|entry| !entry.is_null()));
