@@ -1,12 +1,15 @@
 //! The worker killed by SIGKILL in the middle of every stage that changes something, and the server once.
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::migration::{is, stage};
+use e2e::migration::{is, payload, signal_with_payloads, stage};
 use e2e::testbed::{Engine, NAMESPACE, Store};
 use e2e::traffic::Traffic;
 use serde_json::json;
 
 use crate::scene::{Scene, is_clean, judged, until};
+
+/// More messages than a run's history has events before it is continued as new.
+const MESSAGES: u64 = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
@@ -21,6 +24,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     operator.start(id, &spec).await?;
 
     operator.at_gate(id, "dual-write").await?;
+    talked_at(&scene, id).await?;
     operator.approve(id, "dual-write").await?;
     scene.killed_while_it_restarts().await.context("in dual-write")?;
 
@@ -70,10 +74,26 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     going.stop().await?;
     traffic.settle().await?;
     is_clean(&report)?;
+    ensure!(report["gates_approved"] == 3, "{report:#}");
+    let status = operator.status(id).await?;
+    ensure!(
+        status["runs"] == 2 && status["earlier_events"].as_u64() > Some(MESSAGES),
+        "it did not continue as new: {status:#}"
+    );
     let events = operator.history_length(id).await?;
     ensure!(events < 2_000, "{events} events");
     judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
     scene.finish()
+}
+
+/// Says so much that the history grows long, and the migration goes on in a run of its own.
+async fn talked_at(scene: &Scene, id: &str) -> Result<()> {
+    let client = scene.testbed.client(NAMESPACE).await?;
+    for _ in 0..MESSAGES {
+        let rate = payload("json/plain", br#"{"records_per_second": 4}"#);
+        signal_with_payloads(&client, id, "set-rate", vec![rate]).await?;
+    }
+    Ok(())
 }
 
 async fn grows(store: &Store, records_at_least: i64) -> Result<()> {

@@ -95,7 +95,10 @@ pub(super) fn dynamic_config() -> &'static str {
      # The nightly export lists a lot.\n\
      frontend.namespaceRPS.visibility:\n  - value: 100\n    constraints: {}\n\n\
      # A deletion waits for the next checkpoint (1.30.8:service/history/transfer_queue_task_executor_base.go).\n\
-     history.transferProcessorUpdateAckInterval:\n  - value: 1s\n    constraints: {}\n"
+     history.transferProcessorUpdateAckInterval:\n  - value: 1s\n    constraints: {}\n\n\
+     # A record that is deleted before its close was written comes back (visibility_queue_task_executor.go).\n\
+     history.visibilityProcessorEnsureCloseBeforeDelete:\n  - value: true\n    constraints: {}\n\
+     history.visibilityProcessorUpdateAckInterval:\n  - value: 1s\n    constraints: {}\n"
 }
 
 /// The script that starts and stops one host: what a service manager does, on a machine that has none.
