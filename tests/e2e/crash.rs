@@ -1,7 +1,7 @@
 //! The worker killed by SIGKILL in the middle of every stage that changes something, and the server once.
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::migration::{is, payload, signal_with_payloads, stage};
+use e2e::migration::{is, payload, record, signal_with_payloads, stage};
 use e2e::testbed::{Engine, NAMESPACE, Store};
 use e2e::traffic::Traffic;
 use serde_json::json;
@@ -74,6 +74,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     going.stop().await?;
     traffic.settle().await?;
     is_clean(&report)?;
+    record(&scene.testbed, id, "killed-and-continued").await?;
     ensure!(report["gates_approved"] == 3, "{report:#}");
     let status = operator.status(id).await?;
     ensure!(
