@@ -56,8 +56,8 @@ const ON_SERVERS: [Part; 4] = [
     Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"]),
     // The end-to-end tests start the product's own binary, and cargo builds that only for the tests of its own package.
     Part::Cargo("product", &["build", "--package", "crossfade"]),
-    // One cluster at a time: two cores do not carry more.
-    Part::Cargo("end to end", &["test", "--package", "e2e", "--", "--test-threads=1"]),
+    // Two stories at once: most of a story's time is waiting for polls and restarts, and two cores carry no more.
+    Part::Cargo("end to end", &["test", "--package", "e2e", "--", "--test-threads=2"]),
 ];
 
 impl Part {
