@@ -28,7 +28,7 @@ use interrupt::Interrupt;
 use migration::Migration;
 use product::Product;
 use screen::Screen;
-use smoke::smoke;
+pub(crate) use smoke::smoke;
 use tctl::Tctl;
 use verdict::Verdict;
 use words::count;
@@ -237,8 +237,13 @@ impl Story<'_> {
             let mut look = tokio::time::interval(Duration::from_millis(100));
             loop {
                 look.tick().await;
-                let kept = traffic.ledger().kept().min(wanted) as u64;
-                self.screen.bar("running", kept, wanted as u64, "executions");
+                let kept = traffic.ledger().kept();
+                self.screen.now(match kept < wanted {
+                    true => "making executions",
+                    false => "waiting until each is where it is to be",
+                });
+                self.screen
+                    .bar("existing", kept.min(wanted) as u64, wanted as u64, "executions");
             }
         };
         tokio::select! {
