@@ -22,16 +22,12 @@ const VARIABLE: &str = "CROSSFADE_BIN";
 pub(super) const WORKER: &str = "crossfade-worker";
 
 /// What makes a young cluster behave like an old one: a restarted history service writes the records since its last
-/// checkpoint again, which in a cluster of one minute is all of them, and the copy would find nothing to do.
-const AGED: &str = "
-# Checkpoints every second, so that a restart does not write everything again.
-history.visibilityProcessorUpdateAckInterval:
-  - value: 1s
-    constraints: {}
-history.shardUpdateMinInterval:
-  - value: 1s
-    constraints: {}
-";
+/// checkpoint again, which in a cluster of one minute is all of them, and the copy would find nothing to do. With these
+/// it remembers every second where it was.
+const AGED: [&str; 2] = [
+    "history.visibilityProcessorUpdateAckInterval",
+    "history.shardUpdateMinInterval",
+];
 
 /// The programs, each found or built.
 pub(super) struct Product {
@@ -180,8 +176,14 @@ impl Product {
 /// Lets the cluster forget its youth; see [`AGED`].
 pub(super) async fn age(testbed: &Testbed) -> Result<()> {
     let file = testbed.temporal().dynamic_config();
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    fs::write(file, text + AGED).with_context(|| format!("cannot write {}", file.display()))?;
+    let mut text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    for key in AGED {
+        // A key that is there twice is a file that the server does not read.
+        if !text.contains(key) {
+            text.push_str(&format!("\n{key}:\n  - value: 1s\n    constraints: {{}}\n"));
+        }
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     // The first checkpoint's timer was set by the default, minutes ahead.
     testbed.temporal().hosts().iter().try_for_each(|host| host.restart())?;
     testbed.temporal().serving().await
