@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use crossfade_plan::{
-    order::{Answers, ProveReads},
+    order::{Answers, ProveReads, ReadsProven},
     progress::{Condition, CutoverProgress},
     settings::{DynamicConfig, Reads, WritingMode},
 };
 use jiff::SignedDuration;
 
-use super::{everywhere, propagation};
+use super::everywhere_read;
 use crate::{
     activities::ClusterWork,
-    control::{self, Ctx, Halt, change, checkpoint, context, firm, read, rest},
+    control::{self, Ctx, Halt, change, context, firm, read, rest},
     options,
 };
 
@@ -50,35 +50,12 @@ fn reach(ctx: &Ctx, step: CutoverProgress) {
 }
 
 async fn move_reads(ctx: &Ctx, reads: Reads, namespaces: Option<BTreeSet<String>>) -> Result<(), Halt> {
-    checkpoint(ctx).await?;
     let to = DynamicConfig::Set {
         writing_mode: WritingMode::Dual,
         reads,
     };
-    everywhere(ctx, &to, "reads from the target")
-        .await
-        .map_err(Halt::Problems)?;
-    control::doing(ctx, "waiting until every host has read the dynamic config");
-    rest(
-        ctx,
-        propagation(ctx),
-        "until every host has read the dynamic config",
-        |_| false,
-    )
-    .await?;
-    control::doing(ctx, "proving through the frontend that the target answers");
-    let order = ProveReads {
-        context: context(ctx),
-        namespaces,
-        from: Answers::Target,
-    };
-    let proven = firm(
-        ctx,
-        ClusterWork::prove_reads,
-        order,
-        options::work("prove which store answers"),
-    )
-    .await?;
+    everywhere_read(ctx, &to, "reads from the target").await?;
+    let proven = prove_target_answers(ctx, namespaces).await?;
     let at = control::now(ctx);
     change(ctx, |progress| {
         let entry = format!(
@@ -88,6 +65,23 @@ async fn move_reads(ctx: &Ctx, reads: Reads, namespaces: Option<BTreeSet<String>
         progress.note(at, "migration", true, entry);
     });
     Ok(())
+}
+
+/// Proves through the frontend that the target answers for these Namespaces, or for all.
+pub(super) async fn prove_target_answers(ctx: &Ctx, namespaces: Option<BTreeSet<String>>) -> Result<ReadsProven, Halt> {
+    control::doing(ctx, "proving through the frontend that the target answers");
+    let order = ProveReads {
+        context: context(ctx),
+        namespaces,
+        from: Answers::Target,
+    };
+    firm(
+        ctx,
+        ClusterWork::prove_reads,
+        order,
+        options::work("prove which store answers"),
+    )
+    .await
 }
 
 async fn soak(ctx: &Ctx, what: &str) -> Result<(), Halt> {

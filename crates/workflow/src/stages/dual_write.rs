@@ -5,10 +5,10 @@ use crossfade_plan::{
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
 };
 
-use super::{configure, everywhere, propagation};
+use super::{configure, everywhere_read};
 use crate::{
     activities::ClusterWork,
-    control::{self, Ctx, Halt, change, checkpoint, context, firm, read, rest},
+    control::{self, Ctx, Halt, change, checkpoint, context, firm, read},
     options,
 };
 
@@ -22,15 +22,7 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
         writing_mode: WritingMode::Off,
         reads: Reads::Source,
     };
-    checkpoint(ctx).await?;
-    everywhere(ctx, &off, "both keys, off").await.map_err(Halt::Problems)?;
-    rest(
-        ctx,
-        propagation(ctx),
-        "until every host has read the dynamic config",
-        |_| false,
-    )
-    .await?;
+    everywhere_read(ctx, &off, "both keys, off").await?;
 
     let hosts: Vec<_> = read(ctx, |progress| {
         progress.spec.hosts_in_order().into_iter().cloned().collect()
@@ -44,18 +36,7 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
         writing_mode: WritingMode::Dual,
         reads: Reads::Source,
     };
-    checkpoint(ctx).await?;
-    everywhere(ctx, &dual, "writing mode dual")
-        .await
-        .map_err(Halt::Problems)?;
-    control::doing(ctx, "waiting until every host has read the dynamic config");
-    rest(
-        ctx,
-        propagation(ctx),
-        "until every host has read the dynamic config",
-        |_| false,
-    )
-    .await?;
+    everywhere_read(ctx, &dual, "writing mode dual").await?;
 
     let proven = prove(ctx, "dual", true, true).await?;
     change(ctx, |progress| {

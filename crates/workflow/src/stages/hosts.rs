@@ -11,7 +11,7 @@ use crossfade_plan::{
 
 use crate::{
     activities::HostWork,
-    control::{Ctx, change, context, doing, ordered, read},
+    control::{Ctx, Halt, change, checkpoint, context, doing, ordered, read, rest},
     options,
 };
 
@@ -68,6 +68,15 @@ pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Re
         ordered(ctx, HostWork::set_dynamic_config, order, options).await?;
     }
     Ok(())
+}
+
+/// Brings every host's dynamic config file to a state and lets the time pass until every host has read it.
+pub(crate) async fn everywhere_read(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Result<(), Halt> {
+    checkpoint(ctx).await?;
+    everywhere(ctx, to, words).await.map_err(Halt::Problems)?;
+    doing(ctx, "waiting until every host has read the dynamic config");
+    let why = "until every host has read the dynamic config";
+    rest(ctx, propagation(ctx), why, |_| false).await.map(|_| ())
 }
 
 /// How long it takes until every host acts on a changed dynamic config file. The server's file client polls

@@ -14,7 +14,7 @@ pub(crate) use cutover::cutover;
 pub(crate) use dual_write::dual_write;
 pub(crate) use existing_records::existing_records;
 pub(crate) use finish::finish;
-pub(crate) use hosts::{configure, everywhere, propagation};
+pub(crate) use hosts::{configure, everywhere, everywhere_read, propagation};
 pub(crate) use preflight::preflight;
 pub(crate) use prepare_target::prepare_target;
 pub(crate) use promote::promote;

@@ -1,16 +1,9 @@
 //! Promote: the target becomes the primary, host by host; the keys go only after the last host.
 
-use crossfade_plan::{
-    order::{Answers, ProveReads},
-    settings::{DynamicConfig, HostConfig},
-};
+use crossfade_plan::settings::{DynamicConfig, HostConfig};
 
-use super::{configure, dual_write, everywhere, verify};
-use crate::{
-    activities::ClusterWork,
-    control::{self, Ctx, Halt, checkpoint, context, firm, read},
-    options,
-};
+use super::{configure, cutover, dual_write, everywhere, verify};
+use crate::control::{Ctx, Halt, checkpoint, read};
 
 pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
     // The last moment at which a rollback costs nothing is the last moment to look. Once a host is promoted
@@ -37,18 +30,5 @@ pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
         .await
         .map_err(Halt::Problems)?;
     dual_write::prove(ctx, "promoted", false, true).await?;
-    control::doing(ctx, "proving through the frontend that the target answers");
-    let order = ProveReads {
-        context: context(ctx),
-        namespaces: None,
-        from: Answers::Target,
-    };
-    firm(
-        ctx,
-        ClusterWork::prove_reads,
-        order,
-        options::work("prove which store answers"),
-    )
-    .await?;
-    Ok(())
+    cutover::prove_target_answers(ctx, None).await.map(|_| ())
 }
