@@ -213,7 +213,13 @@ async fn canaries_leave_no_trace(scene: &Scene, proof: &str, source: bool) -> Re
 async fn another_clusters_store_is_no_target(scene: &Scene) -> Result<()> {
     let (context, target) = (scene.context(ID)?, scene.target()?);
     let inspect = async || stores::inspect(&context, "1.30.8").await;
-    until("the target has an order", || Ok(target.count("order-")? > 0)).await?;
+    let fill = CopyRecords {
+        context: context.clone(),
+        cursor: None,
+        records_per_second: None,
+        budget_seconds: 60,
+    };
+    copying::run(&fill, &Beat::default()).await?;
     inspect().await.map_err(several)?;
     let run = target.closed("order-", 1)?.first().context("no closed order")?.clone();
     let stranger = "11111111-2222-3333-4444-555555555555";
