@@ -28,7 +28,7 @@ use interrupt::Interrupt;
 use migration::Migration;
 use product::Product;
 use screen::Screen;
-pub(crate) use smoke::smoke;
+use smoke::smoke;
 use tctl::Tctl;
 use verdict::Verdict;
 use words::count;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use e2e::servers::binaries::{Program, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
 
-use crate::{demo, servers, terminal};
+use crate::{servers, terminal};
 
 /// How much to prove.
 #[derive(Debug, Args)]
@@ -38,8 +38,6 @@ enum Part {
     Cargo(&'static str, &'static [&'static str]),
     /// The real servers, found or built; the parts after it are told where they are.
     Servers,
-    /// The demo as a newcomer runs it, on SQLite or on PostgreSQL.
-    Demo { postgres: bool },
 }
 
 /// What stands without any server.
@@ -58,8 +56,9 @@ const ON_SERVERS: [Part; 6] = [
     Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"]),
     // The end-to-end tests start the product's own binary, and cargo builds that only for the tests of its own package.
     Part::Cargo("product", &["build", "--package", "crossfade"]),
-    Part::Demo { postgres: false },
-    Part::Demo { postgres: true },
+    // As newcomers run it. Through cargo: the tests may have built this very program anew, and its old file is gone.
+    Part::Cargo("demo", &["demo", "--check"]),
+    Part::Cargo("demo, postgres", &["demo", "--check", "--postgres"]),
     // Two stories at once: most of a story's time is waiting for polls and restarts, and two cores carry no more.
     Part::Cargo("end to end", &["test", "--package", "e2e", "--", "--test-threads=2"]),
 ];
@@ -69,8 +68,6 @@ impl Part {
         match self {
             Self::Cargo(name, _) => name,
             Self::Servers => "servers",
-            Self::Demo { postgres: false } => "demo",
-            Self::Demo { postgres: true } => "demo, postgres",
         }
     }
 
@@ -78,7 +75,6 @@ impl Part {
     fn run(&self, environment: &mut Environment) -> Result<()> {
         match self {
             Self::Cargo(_, arguments) => cargo(arguments, environment),
-            Self::Demo { postgres } => demo::smoke(*postgres),
             Self::Servers => {
                 environment.extend(servers::environment(&PROGRAMS, &SOURCES)?);
                 Ok(())

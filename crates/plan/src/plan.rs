@@ -156,6 +156,13 @@ pub fn assemble(
     let mut warnings: Vec<String> = hosts.iter().flat_map(|host| host.warnings.clone()).collect();
     warnings.extend(stores.warnings.iter().cloned());
     warnings.extend(retention_warnings(spec, &namespaces));
+    if spec.cutover.shadow_reads {
+        warnings.push(
+            "cutover.shadow_reads: this release leaves the server's shadow reads off, since the server throws their \
+             results away; that the target answers right is proven by a marker record and by counts"
+                .to_owned(),
+        );
+    }
     let order = spec.hosts_in_order();
     Ok(Plan {
         route,

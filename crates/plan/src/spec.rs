@@ -189,6 +189,10 @@ pub struct Cutover {
     /// How long reads stay on the target, watched, before the next step (after the first Namespaces, and before promote).
     #[serde(default)]
     pub soak: Period,
+    /// Asks for the server's shadow reads. This release leaves them off and says so in the plan: the server throws
+    /// their results away (visibility_manager_dual.go, 1.25 to 1.32), so they prove nothing about the target.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow_reads: bool,
 }
 
 impl Spec {
