@@ -94,14 +94,10 @@ async fn hosts_as_they_were(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     hosts.reverse();
     for host in &hosts {
         let changed = read(ctx, |progress| {
-            progress
-                .hosts
-                .iter()
-                .any(|state| state.name == host.name && state.ordered != HostConfig::Original)
-                || progress
-                    .hosts
-                    .iter()
-                    .any(|state| state.name == host.name && state.config != HostConfig::Original)
+            progress.hosts.iter().any(|state| {
+                state.name == host.name
+                    && (state.ordered != HostConfig::Original || state.config != HostConfig::Original)
+            })
         });
         if changed {
             configure(ctx, host, HostConfig::Original).await?;
