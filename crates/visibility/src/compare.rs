@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::copy::{Step, Watch};
-use crate::ports::{Error, Precision, Range, Read, Target, Write};
+use crate::ports::{Error, Range, Read, Target, Write};
 use crate::record::{Key, Record};
 use crate::repair::{Repaired, by_key, repair};
-use crate::sameness::{Class, classify, differing};
+use crate::sameness::{Class, Yardstick, classify, differing};
 
 /// How a comparison goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +183,7 @@ pub async fn compare(
         pair: Pair {
             source,
             target,
-            precision: source.precision().coarser(target.precision()),
+            by: Yardstick::between(source, target),
         },
         repair_with,
         options,
@@ -228,11 +228,11 @@ pub async fn compare(
     })
 }
 
-/// The two stores, and how finely their times can be compared.
+/// The two stores, and how finely they can be compared.
 struct Pair<'a> {
     source: &'a dyn Read,
     target: &'a dyn Read,
-    precision: Precision,
+    by: Yardstick,
 }
 
 /// A record that looked wrong, with the source's reading of it.
@@ -271,7 +271,7 @@ impl Run<'_> {
             tally.target += 1;
         }
         self.draft.cursor = Some(key.clone());
-        if classify(in_source.as_ref(), in_target.as_ref(), self.pair.precision).is_some() {
+        if classify(in_source.as_ref(), in_target.as_ref(), self.pair.by).is_some() {
             self.suspects.push(Suspect { key, in_source });
         }
     }
@@ -334,11 +334,11 @@ impl Run<'_> {
         for suspect in suspects {
             let record = in_source.remove(&suspect.key);
             let held = in_target.get(&suspect.key);
-            let Some(class) = classify(record.as_ref(), held, self.pair.precision) else {
+            let Some(class) = classify(record.as_ref(), held, self.pair.by) else {
                 continue;
             };
             if last || record == suspect.in_source {
-                found.push(drifted(suspect.key, class, record.as_ref(), held, self.pair.precision));
+                found.push(drifted(suspect.key, class, record.as_ref(), held, self.pair.by));
             } else {
                 in_motion.push(Suspect {
                     key: suspect.key,
@@ -350,9 +350,9 @@ impl Run<'_> {
     }
 }
 
-fn drifted(key: Key, class: Class, source: Option<&Record>, target: Option<&Record>, precision: Precision) -> Drifted {
+fn drifted(key: Key, class: Class, source: Option<&Record>, target: Option<&Record>, by: Yardstick) -> Drifted {
     let columns = match (source, target) {
-        (Some(source), Some(target)) => differing(source, target, precision),
+        (Some(source), Some(target)) => differing(source, target, by),
         _ => Vec::new(),
     };
     Drifted {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::memo::encode;
 use crate::ports::{Condemned, Error, Range, Rewrite, Target};
 use crate::record::{Key, Record, marker_record};
-use crate::sameness::differing;
+use crate::sameness::{Yardstick, differing};
 
 /// Every clause of the contract, one after another on one store.
 ///
@@ -108,7 +108,7 @@ pub async fn keeps_every_column(store: Target<'_>) -> Result<(), Error> {
         assert!(got.is_some(), "{} was put and is not there", expected.key);
         let Some(got) = got else { continue };
         assert_eq!(
-            differing(&expected, &got, store.read.precision()),
+            differing(&expected, &got, Yardstick::between(store.read, store.read)),
             Vec::<String>::new(),
             "{}",
             expected.key

@@ -13,6 +13,7 @@ pub mod compare;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod copy;
+pub mod keeps;
 pub mod memo;
 #[cfg(feature = "testing")]
 pub mod memory;

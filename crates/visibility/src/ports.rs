@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::keeps::Keeps;
 use crate::record::{Key, Record};
 
 /// What a store answers.
@@ -16,6 +17,11 @@ pub trait Read: Send + Sync {
 
     /// The finest step of time that the store keeps.
     fn precision(&self) -> Precision;
+
+    /// Which parts of a record the store keeps at all; what it does not keep is absent or empty in what it answers.
+    fn keeps(&self) -> Keeps {
+        Keeps::EVERYTHING
+    }
 
     /// Whether the store keeps a version with each record. Without one, writes can only insert what is absent.
     fn versioned(&self) -> bool;

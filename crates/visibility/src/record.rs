@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::keeps::{Column, Keeps};
+
 /// What identifies a record in every store: the Namespace's id and the run's id.
 ///
 /// Keys are ordered by the bytes of `namespace_id`, then of `run_id`: the one order that every store can be made to
@@ -90,12 +92,47 @@ pub struct Record {
     pub root_workflow_id: Option<String>,
     /// The root's run id; `None` where the schema has no such column (before v1.5).
     pub root_run_id: Option<String>,
+    /// Elasticsearch's `VisibilityTaskKey`, `shard~task`: which task wrote the document. It says nothing of the
+    /// execution, so it is carried and never compared; `None` in every other family.
+    pub task_key: Option<String>,
 }
 
 impl Record {
     /// Whether the execution is open (running).
     pub fn is_open(&self) -> bool {
         self.status == RUNNING
+    }
+
+    /// This record, with what its store does not keep taken from `held`: the whole record that a store which keeps more
+    /// should have. Without a version of its own it has that of `held`.
+    pub fn filled_from(&self, held: &Self, keeps: Keeps) -> Self {
+        let mut whole = self.clone();
+        whole.version = whole.version.or(held.version);
+        whole.task_key = whole.task_key.or_else(|| held.task_key.clone());
+        for column in Column::ALL.into_iter().filter(|column| !keeps.has(*column)) {
+            whole.take(column, held);
+        }
+        whole
+    }
+
+    fn take(&mut self, column: Column, from: &Self) {
+        match column {
+            Column::ExecutionTime => self.execution_time = from.execution_time,
+            Column::HistoryLength => self.history_length = from.history_length,
+            Column::HistorySizeBytes => self.history_size_bytes = from.history_size_bytes,
+            Column::ExecutionDuration => self.execution_duration = from.execution_duration,
+            Column::StateTransitionCount => self.state_transition_count = from.state_transition_count,
+            Column::TaskQueue => self.task_queue.clone_from(&from.task_queue),
+            Column::SearchAttributes => self.search_attributes.clone_from(&from.search_attributes),
+            Column::Parent => {
+                self.parent_workflow_id.clone_from(&from.parent_workflow_id);
+                self.parent_run_id.clone_from(&from.parent_run_id);
+            }
+            Column::Root => {
+                self.root_workflow_id.clone_from(&from.root_workflow_id);
+                self.root_run_id.clone_from(&from.root_run_id);
+            }
+        }
     }
 }
 
@@ -143,6 +180,7 @@ pub fn marker_record(namespace_id: &str, workflow_id: &str, run_id: &str, at: Ti
         parent_run_id: None,
         root_workflow_id: Some(workflow_id.to_owned()),
         root_run_id: Some(run_id.to_owned()),
+        task_key: None,
     }
 }
 

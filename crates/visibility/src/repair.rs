@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use crate::copy::withdraw_gone;
 use crate::ports::{Condemned, Error, Read, Rewrite, Target};
 use crate::record::{Key, Record};
-use crate::sameness::{Class, classify};
+use crate::sameness::{Class, Yardstick, classify};
 
 /// What a repair did, in records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,12 +77,12 @@ async fn repair_page(
 ) -> Result<(), Error> {
     let in_source = by_key(source.get(keys).await?);
     let mut in_target = by_key(target.read.get(keys).await?);
-    let precision = source.precision().coarser(target.read.precision());
+    let by = Yardstick::between(source, target.read);
 
     let mut orders = Orders::default();
     for (key, record) in keys.iter().map(|key| (key, in_source.get(key))) {
         let held = in_target.remove(key);
-        match (classify(record, held.as_ref(), precision), record, held) {
+        match (classify(record, held.as_ref(), by), record, held) {
             (Some(Class::Missing | Class::Stale), Some(record), _) => orders.put.push(record.clone()),
             (Some(Class::Different), Some(record), Some(held)) if is_ahead(&held, record) => {
                 repaired.left_count += 1;
@@ -91,11 +91,8 @@ async fn repair_page(
                 }
             }
             (Some(Class::Different), Some(record), Some(held)) => {
-                // A source without versions must not take the target's version away.
-                let to = Record {
-                    version: record.version.or(held.version),
-                    ..record.clone()
-                };
+                // A source that keeps less must not take away what only the target can hold, its version among it.
+                let to = record.filled_from(&held, source.keeps());
                 orders.rewrite.push(Rewrite { seen: held, to });
             }
             (Some(Class::Extra), _, Some(held)) => {

@@ -2,17 +2,46 @@
 
 use jiff::Timestamp;
 
-use crate::ports::Precision;
+use crate::keeps::{Column, Keeps};
+use crate::ports::{Precision, Read};
 use crate::record::Record;
 use crate::{attribute, memo};
+
+/// How finely two stores can be compared: by what both of them keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Yardstick {
+    /// The coarser of the two precisions.
+    pub precision: Precision,
+    /// The columns that both keep.
+    pub keeps: Keeps,
+}
+
+impl Yardstick {
+    /// For stores that keep everything, times at `precision`.
+    pub fn whole(precision: Precision) -> Self {
+        Self {
+            precision,
+            keeps: Keeps::EVERYTHING,
+        }
+    }
+
+    /// For these two stores.
+    pub fn between(a: &dyn Read, b: &dyn Read) -> Self {
+        Self {
+            precision: a.precision().coarser(b.precision()),
+            keeps: a.keeps().and(b.keeps()),
+        }
+    }
+}
 
 /// The columns in which two records of one key differ in content, by the names that the SQL schema gives them; search
 /// attributes by field name. Empty when they say the same. Versions are no content and not compared.
 ///
-/// Times are compared at `precision`, the coarser of the two stores'. An absent text and an empty one are the same:
+/// Only what both stores keep counts, and times as finely as both do. An absent text and an empty one are the same:
 /// older schemas lack columns that newer ones default to `''`, and the server reads both as empty.
-pub fn differing(a: &Record, b: &Record, precision: Precision) -> Vec<String> {
-    let time = |a: Timestamp, b: Timestamp| precision.truncate(a) == precision.truncate(b);
+pub fn differing(a: &Record, b: &Record, by: Yardstick) -> Vec<String> {
+    let time = |a: Timestamp, b: Timestamp| by.precision.truncate(a) == by.precision.truncate(b);
+    let kept = |column: Column, same: bool| same || !by.keeps.has(column);
     let text = |a: &Option<String>, b: &Option<String>| a.as_deref().unwrap_or("") == b.as_deref().unwrap_or("");
     let close_time = match (a.close_time, b.close_time) {
         (Some(a), Some(b)) => time(a, b),
@@ -23,41 +52,67 @@ pub fn differing(a: &Record, b: &Record, precision: Precision) -> Vec<String> {
         ("workflow_type_name", a.workflow_type == b.workflow_type),
         ("status", a.status == b.status),
         ("start_time", time(a.start_time, b.start_time)),
-        ("execution_time", time(a.execution_time, b.execution_time)),
+        (
+            "execution_time",
+            kept(Column::ExecutionTime, time(a.execution_time, b.execution_time)),
+        ),
         ("close_time", close_time),
-        ("history_length", a.history_length == b.history_length),
-        ("history_size_bytes", a.history_size_bytes == b.history_size_bytes),
-        ("execution_duration", a.execution_duration == b.execution_duration),
+        (
+            "history_length",
+            kept(Column::HistoryLength, a.history_length == b.history_length),
+        ),
+        (
+            "history_size_bytes",
+            kept(Column::HistorySizeBytes, a.history_size_bytes == b.history_size_bytes),
+        ),
+        (
+            "execution_duration",
+            kept(Column::ExecutionDuration, a.execution_duration == b.execution_duration),
+        ),
         (
             "state_transition_count",
-            a.state_transition_count == b.state_transition_count,
+            kept(
+                Column::StateTransitionCount,
+                a.state_transition_count == b.state_transition_count,
+            ),
         ),
         (
             "memo",
             memo::same(a.memo.as_deref(), &a.memo_encoding, b.memo.as_deref(), &b.memo_encoding),
         ),
-        ("task_queue", a.task_queue == b.task_queue),
-        ("parent_workflow_id", text(&a.parent_workflow_id, &b.parent_workflow_id)),
-        ("parent_run_id", text(&a.parent_run_id, &b.parent_run_id)),
-        ("root_workflow_id", text(&a.root_workflow_id, &b.root_workflow_id)),
-        ("root_run_id", text(&a.root_run_id, &b.root_run_id)),
+        ("task_queue", kept(Column::TaskQueue, a.task_queue == b.task_queue)),
+        (
+            "parent_workflow_id",
+            kept(Column::Parent, text(&a.parent_workflow_id, &b.parent_workflow_id)),
+        ),
+        (
+            "parent_run_id",
+            kept(Column::Parent, text(&a.parent_run_id, &b.parent_run_id)),
+        ),
+        (
+            "root_workflow_id",
+            kept(Column::Root, text(&a.root_workflow_id, &b.root_workflow_id)),
+        ),
+        ("root_run_id", kept(Column::Root, text(&a.root_run_id, &b.root_run_id))),
     ];
     let mut differing: Vec<String> = columns
         .iter()
         .filter(|(_, same)| !same)
         .map(|(column, _)| (*column).to_owned())
         .collect();
-    differing.extend(
-        attribute::differing(&a.search_attributes, &b.search_attributes)
-            .into_iter()
-            .map(|field| format!("search_attributes.{field}")),
-    );
+    if by.keeps.has(Column::SearchAttributes) {
+        differing.extend(
+            attribute::differing(&a.search_attributes, &b.search_attributes)
+                .into_iter()
+                .map(|field| format!("search_attributes.{field}")),
+        );
+    }
     differing
 }
 
 /// Whether two records of one key say the same; see [`differing`].
-pub fn same(a: &Record, b: &Record, precision: Precision) -> bool {
-    differing(a, b, precision).is_empty()
+pub fn same(a: &Record, b: &Record, by: Yardstick) -> bool {
+    differing(a, b, by).is_empty()
 }
 
 /// How a target's record stands to the source's.
@@ -90,14 +145,14 @@ impl Class {
 /// A target that is *ahead* with the same content is in order: refreshing an execution's tasks gives a record that is
 /// new to the target a later task id than the source keeps, because a start never overwrites
 /// (1.30.8: common/persistence/sql/sqlplugin/postgresql/visibility.go, `ON CONFLICT DO NOTHING`).
-pub fn classify(source: Option<&Record>, target: Option<&Record>, precision: Precision) -> Option<Class> {
+pub fn classify(source: Option<&Record>, target: Option<&Record>, by: Yardstick) -> Option<Class> {
     match (source, target) {
         (None, None) => None,
         (Some(_), None) => Some(Class::Missing),
         (None, Some(_)) => Some(Class::Extra),
         (Some(source), Some(target)) => match (source.version, target.version) {
             (Some(of_source), Some(of_target)) if of_target < of_source => Some(Class::Stale),
-            _ => (!same(source, target, precision)).then_some(Class::Different),
+            _ => (!same(source, target, by)).then_some(Class::Different),
         },
     }
 }
@@ -152,8 +207,14 @@ mod tests {
         for (column, change) in changes {
             let mut other = record();
             change(&mut other);
-            assert_eq!(differing(&record(), &other, Precision::Microsecond), [column]);
-            assert_eq!(differing(&other, &record(), Precision::Microsecond), [column]);
+            assert_eq!(
+                differing(&record(), &other, Yardstick::whole(Precision::Microsecond)),
+                [column]
+            );
+            assert_eq!(
+                differing(&other, &record(), Yardstick::whole(Precision::Microsecond)),
+                [column]
+            );
         }
     }
 
@@ -161,14 +222,37 @@ mod tests {
     fn times_differ_only_within_the_precision_that_both_keep() {
         let mut other = record();
         other.start_time = Precision::Microsecond.truncate(other.start_time);
-        assert!(same(&record(), &other, Precision::Microsecond));
-        assert!(!same(&record(), &other, Precision::Nanosecond));
+        assert!(same(&record(), &other, Yardstick::whole(Precision::Microsecond)));
+        assert!(!same(&record(), &other, Yardstick::whole(Precision::Nanosecond)));
+    }
+
+    #[test]
+    fn what_one_store_does_not_keep_is_not_held_against_the_other() {
+        let mut other = record();
+        other.search_attributes.clear();
+        other.root_run_id = None;
+        let columns = [Column::SearchAttributes, Column::Root];
+        let by = |columns: &[Column]| Yardstick {
+            precision: Precision::Microsecond,
+            keeps: Keeps::all_but(columns),
+        };
+        assert!(same(&record(), &other, by(&columns)));
+        assert_eq!(differing(&record(), &other, by(&columns[..1])), ["root_run_id"]);
+        assert_eq!(
+            differing(&record(), &other, by(&columns[1..])),
+            ["search_attributes.Keyword01"]
+        );
+        // Filled from the fuller one, nothing is lost and what is kept is the other's.
+        other.status = 7;
+        let whole = other.filled_from(&record(), by(&columns).keeps);
+        assert_eq!(differing(&whole, &record(), by(&[])), ["status"]);
+        assert_eq!(whole.version, record().version);
     }
 
     #[test]
     fn a_target_ahead_with_the_same_content_is_in_order() {
         let (source, mut target) = (record(), record());
-        let class = |s: &Record, t: &Record| classify(Some(s), Some(t), Precision::Microsecond);
+        let class = |s: &Record, t: &Record| classify(Some(s), Some(t), Yardstick::whole(Precision::Microsecond));
         target.version = Some(9);
         assert_eq!(class(&source, &target), None);
         target.status = 7;
@@ -178,11 +262,11 @@ mod tests {
         target.version = None;
         assert_eq!(class(&source, &target), Some(Class::Different));
         assert_eq!(
-            classify(Some(&source), None, Precision::Microsecond),
+            classify(Some(&source), None, Yardstick::whole(Precision::Microsecond)),
             Some(Class::Missing)
         );
         assert_eq!(
-            classify(None, Some(&target), Precision::Microsecond),
+            classify(None, Some(&target), Yardstick::whole(Precision::Microsecond)),
             Some(Class::Extra)
         );
     }

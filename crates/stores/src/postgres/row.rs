@@ -45,6 +45,7 @@ pub(super) fn record(store: &str, row: &Row) -> Result<Record, Error> {
         parent_run_id: value(store, row, &key, 18, "parent_run_id")?,
         root_workflow_id: value(store, row, &key, 19, "root_workflow_id")?,
         root_run_id: value(store, row, &key, 20, "root_run_id")?,
+        task_key: None,
         key,
     })
 }

@@ -48,6 +48,7 @@ async fn works_with_the_oldest_schema() {
         parent_run_id: None,
         root_workflow_id: None,
         root_run_id: None,
+        task_key: None,
         ..written
     };
     assert_eq!(read, expected);

@@ -11,7 +11,7 @@ use crossfade_visibility::memory::Memory;
 use crossfade_visibility::ports::{Precision, Range, Target, Write};
 use crossfade_visibility::record::{Key, Record};
 use crossfade_visibility::repair::repair;
-use crossfade_visibility::sameness::{Class, classify, same};
+use crossfade_visibility::sameness::{Class, Yardstick, classify, same};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -120,7 +120,10 @@ fn assert_same(cluster: &Cluster) {
     let (source, target) = (cluster.source.all(), cluster.target.all());
     assert_eq!(keys(&source), keys(&target));
     for (source, target) in source.iter().zip(&target) {
-        assert!(same(source, target, Precision::Nanosecond), "{source:?} and {target:?}");
+        assert!(
+            same(source, target, Yardstick::whole(Precision::Nanosecond)),
+            "{source:?} and {target:?}"
+        );
     }
 }
 
@@ -161,7 +164,7 @@ proptest! {
                 cluster.target.all().into_iter().map(|record| (record.key.clone(), record)).collect();
             for record in cluster.source.all() {
                 let held = target.get(&record.key);
-                prop_assert_eq!(classify(Some(&record), held, Precision::Nanosecond), None);
+                prop_assert_eq!(classify(Some(&record), held, Yardstick::whole(Precision::Nanosecond)), None);
             }
             let first = verify(&cluster, true, &stops).await;
             prop_assert_eq!(first.progress.drift.total(), first.progress.drift.extra.count);
