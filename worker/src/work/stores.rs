@@ -8,7 +8,7 @@ use crossfade_plan::{
     route::{self, Kind, Version},
     spec::{Host, Spec},
 };
-use crossfade_stores::{Facts, SchemaState, Store, expected_schema};
+use crossfade_stores::{Facts, Store};
 use serde_json::Value;
 
 use super::{
@@ -137,10 +137,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
             closed: count.closed,
         })
         .collect();
-    if target
-        .as_ref()
-        .is_some_and(|target| matches!(target.schema, SchemaState::Present { .. }))
-    {
+    if target.as_ref().is_some_and(|target| target.schema.is_present()) {
         no_strangers(context).await.map_err(|problem| vec![problem])?;
     }
     let records = namespaces
@@ -234,32 +231,26 @@ async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Prob
 }
 
 fn fact(facts: &Facts, records: u64) -> StoreFact {
-    let schema_version = match &facts.schema {
-        SchemaState::Absent => None,
-        SchemaState::Present { recorded, .. } => {
-            Some(recorded.map_or_else(|| "unrecorded".to_owned(), |version| version.to_string()))
-        }
-    };
     StoreFact {
         description: facts.store.clone(),
         plugin: facts.engine.clone(),
-        schema_version,
+        schema_version: facts.schema.version(),
         records,
     }
 }
 
 fn source_problems(source: &Facts) -> Vec<Problem> {
-    match source.schema {
-        SchemaState::Absent => vec![
-            Problem::new(
-                Code::StoreUnsupported,
-                format!("{} has no visibility schema", source.store),
-            )
-            .at("source")
-            .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
-        ],
-        SchemaState::Present { .. } => Vec::new(),
+    if source.schema.is_present() {
+        return Vec::new();
     }
+    vec![
+        Problem::new(
+            Code::StoreUnsupported,
+            format!("{} has no visibility schema", source.store),
+        )
+        .at("source")
+        .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
+    ]
 }
 
 fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: &str) -> Vec<Problem> {
@@ -285,7 +276,7 @@ fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: 
 
 /// What is wrong with the target's schema for this server, which itself never checks its secondary's.
 pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Problem> {
-    let Some(expected) = expected_schema(server_version) else {
+    let Some(faults) = target.schema_faults(server_version) else {
         let message = format!("the visibility schema that server {server_version} needs is not known to this release");
         return vec![
             Problem::new(Code::TargetSchema, message)
@@ -293,8 +284,7 @@ pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Probl
                 .remedy("use a newer Crossfade"),
         ];
     };
-    target
-        .schema_faults(expected)
+    faults
         .into_iter()
         .map(|fault| Problem::new(Code::TargetSchema, format!("{}: {fault}", target.store)).at("target.datastore"))
         .collect()

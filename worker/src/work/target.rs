@@ -7,7 +7,6 @@ use crossfade_plan::{
     order::{PrepareTarget, TargetReady},
     problem::{Code, Problem},
 };
-use crossfade_stores::SchemaState;
 
 use super::{
     problems::{open as open_problem, schema},
@@ -69,10 +68,7 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
         ]);
     }
     no_strangers(&order.context).await.map_err(|problem| vec![problem])?;
-    let schema_version = match facts.schema {
-        SchemaState::Present { recorded, .. } => recorded.map(|version| version.to_string()),
-        SchemaState::Absent => None,
-    };
+    let schema_version = facts.schema.version();
     Ok(TargetReady {
         description: Some(facts.store),
         schema_version,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crossfade_visibility::ports;
+use crossfade_visibility::limits::{Length, Limits, Text};
+use crossfade_visibility::ports::{self, Precision};
 use crossfade_visibility::record::marker_record;
 use jiff::Timestamp;
 use tokio_postgres::Row;
@@ -14,6 +15,21 @@ use crate::columns::Columns;
 use crate::entry::PostgresEntry;
 use crate::error::OpenError;
 use crate::facts::{ColumnSet, Facts, SchemaState};
+use crate::schema::Family;
+
+/// What `executions_visibility` can hold (1.30.8: schema/postgresql/v12/visibility/schema.sql).
+const LIMITS: Limits = Limits {
+    precision: Precision::Microsecond,
+    times: (Timestamp::MIN, Timestamp::MAX),
+    name: Length::Characters(255),
+    keyword: Length::Characters(255),
+    text: Text::Tsvector,
+    nul: false,
+    lists: false,
+    // DECIMAL(20, 5)
+    double_below: Some(1e15),
+    document: None,
+};
 
 /// A record that no cluster has, for the write that is rolled back.
 const PROBE: &str = "00000000-0000-0000-0000-000000000000";
@@ -42,6 +58,8 @@ pub(crate) async fn inspect(entry: PostgresEntry) -> Result<Facts, OpenError> {
         .flatten();
 
     let mut facts = Facts {
+        family: Family::Sql,
+        limits: LIMITS,
         engine: format!("PostgreSQL {}", general.version),
         identity,
         schema: SchemaState::Absent,
@@ -60,7 +78,7 @@ pub(crate) async fn inspect(entry: PostgresEntry) -> Result<Facts, OpenError> {
             false => None,
         };
         facts.writable = Some(probe(session, &columns).await);
-        facts.schema = SchemaState::Present {
+        facts.schema = SchemaState::Tables {
             recorded: recorded.and_then(|version| version.parse().ok()),
             columns: ColumnSet(columns),
         };

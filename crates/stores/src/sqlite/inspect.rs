@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crossfade_visibility::ports::Error;
+use crossfade_visibility::limits::{Length, Limits, Text};
+use crossfade_visibility::ports::{Error, Precision};
 use crossfade_visibility::record::marker_record;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -13,7 +14,20 @@ use crate::columns::Columns;
 use crate::entry::SqliteEntry;
 use crate::error::OpenError;
 use crate::facts::{ColumnSet, Facts, SchemaState};
-use crate::schema::SchemaVersion;
+use crate::schema::{Family, SchemaVersion};
+
+/// What the file can hold: SQLite enforces no length of its columns' types.
+const LIMITS: Limits = Limits {
+    precision: Precision::Microsecond,
+    times: (Timestamp::MIN, Timestamp::MAX),
+    name: Length::Any,
+    keyword: Length::Any,
+    text: Text::Of(Length::Any),
+    nul: true,
+    lists: false,
+    double_below: None,
+    document: None,
+};
 
 /// A record that no cluster has, for the write that is rolled back.
 const PROBE: &str = "00000000-0000-0000-0000-000000000000";
@@ -76,6 +90,8 @@ pub(crate) async fn inspect(entry: SqliteEntry) -> Result<Facts, OpenError> {
 
     let metadata = std::fs::metadata(&entry.path).ok();
     let mut facts = Facts {
+        family: Family::Sql,
+        limits: LIMITS,
         engine: format!("SQLite, journal mode {}", general.journal),
         identity: metadata.as_ref().map(|file| format!("{}/{}", file.dev(), file.ino())),
         schema: SchemaState::Absent,
@@ -93,7 +109,7 @@ pub(crate) async fn inspect(entry: SqliteEntry) -> Result<Facts, OpenError> {
             .run(move |connection, store| probe(connection, store, &probed))
             .await;
         facts.writable = Some(written.map_err(|error| error.to_string()));
-        facts.schema = SchemaState::Present {
+        facts.schema = SchemaState::Tables {
             recorded: general.recorded,
             columns: ColumnSet(columns),
         };
