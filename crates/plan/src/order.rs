@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     drift::Drift,
     plan::FilePlan,
+    route::Place,
     settings::{DynamicConfig, HostConfig},
     spec::{Host, Spec},
 };
@@ -74,6 +75,9 @@ pub struct HostFacts {
     pub source_kind: String,
     /// Its plugin (`postgres12`, `sqlite`), for SQL.
     pub source_plugin: Option<String>,
+    /// Where the target is, seen from the source; counts for two Elasticsearch stores only.
+    #[serde(default)]
+    pub place: Place,
     /// A fingerprint of the source's entry without its secrets, equal on hosts that use the same store.
     pub source_fingerprint: String,
     /// The dynamic config file.

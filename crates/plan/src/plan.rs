@@ -9,7 +9,7 @@ use crate::{
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts},
     period::Period,
     problem::{Code, Problem},
-    route::{self, Kind, Route, Version},
+    route::{self, Form, Kind, Pair, Route, Version, Way},
     spec::{ExistingRecords, Spec},
     stage::Stage,
 };
@@ -56,6 +56,12 @@ pub struct NamespacePlan {
 pub struct Plan {
     /// The way.
     pub route: Route,
+    /// How the server is told of the target.
+    #[serde(default)]
+    pub form: Form,
+    /// What the table of routes says of this pair on this version, a line each.
+    #[serde(default)]
+    pub route_notes: Vec<String>,
     /// The server's version.
     pub server_version: String,
     /// The number of history shards.
@@ -104,7 +110,7 @@ pub fn assemble(
             Problem::new(Code::SpecInvalid, "no host answered").at("cluster.hosts"),
         ]);
     };
-    let route = pair_route(spec, cluster, first)
+    let way = pair_way(spec, cluster, first)
         .map_err(|problem| problems.push(problem))
         .ok();
     if cluster.visibility_stores.len() > 1 {
@@ -149,7 +155,7 @@ pub fn assemble(
             );
         }
     }
-    let Some(route) = route.filter(|_| problems.is_empty()) else {
+    let Some(way) = way.filter(|_| problems.is_empty()) else {
         return Err(problems);
     };
     let poll_seconds = hosts.iter().map(|host| host.poll_seconds).max().unwrap_or_default();
@@ -165,7 +171,9 @@ pub fn assemble(
     }
     let order = spec.hosts_in_order();
     Ok(Plan {
-        route,
+        route: way.route,
+        form: way.form,
+        route_notes: way.lines(),
         server_version: cluster.version.clone(),
         shards: cluster.shards,
         source_name: first.source.clone(),
@@ -190,7 +198,7 @@ pub fn assemble(
     })
 }
 
-fn pair_route(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Route, Problem> {
+fn pair_way(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Way, Problem> {
     let version = Version::parse(&cluster.version).ok_or_else(|| {
         Problem::new(
             Code::ServerTooOld,
@@ -205,7 +213,7 @@ fn pair_route(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<R
         )
         .at("persistence.visibilityStore")
     })?;
-    route::open(source, target_kind(spec)?, version)
+    route::open(Pair::new(source, target_kind(spec)?).at(host.place), version)
 }
 
 /// The kind of the target's entry.

@@ -4,7 +4,7 @@ use crossfade_plan::{
     order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts},
     plan::{FilePlan, Plan, assemble},
     problem::{Code, Problem},
-    route::Route,
+    route::{Form, Place, Route},
     spec::{Spec, example},
     stage::Stage,
 };
@@ -52,6 +52,7 @@ fn host(name: &str) -> HostFacts {
         source: "visibility".into(),
         source_kind: "sql".into(),
         source_plugin: Some("postgres12".into()),
+        place: Place::Elsewhere,
         source_fingerprint: "f1".into(),
         dynamic_config: "/etc/dynamic.yaml".into(),
         poll_seconds: 10,

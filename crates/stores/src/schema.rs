@@ -114,7 +114,8 @@ pub fn expected_schema(family: Family, server_version: &str) -> Option<ExpectedS
     let (sql, template, standard) = match (major, minor) {
         (1, 21 | 22) => (3, 5, true),
         (1, 23) => (4, 6, true),
-        (1, 24) => (5, 7, false),
+        (1, 24) if patch < 1 => (5, 7, false),
+        (1, 24) => (6, 7, false),
         (1, 25) => (6, 7, false),
         (1, 26) if patch < 2 => (6, 7, false),
         (1, 26) => (7, 8, false),

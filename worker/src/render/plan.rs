@@ -22,6 +22,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
             counted(plan.shards.into(), "history shard"),
             plan.route
         ),
+        format!("Route\n{}", lines(&plan.route_notes)),
         format!("Stores\n{}", stores(plan)),
         format!("Namespaces\n{}", namespaces(plan)),
         format!(
@@ -36,10 +37,14 @@ pub(crate) fn plan(plan: &Plan) -> String {
         format!("Time\n  {}", plan.estimate.lines().join("\n  ")),
     ];
     if !plan.warnings.is_empty() {
-        let warnings: Vec<String> = plan.warnings.iter().map(|warning| format!("  {warning}")).collect();
-        parts.push(format!("{}\n{}", style("Warnings").yellow(), warnings.join("\n")));
+        parts.push(format!("{}\n{}", style("Warnings").yellow(), lines(&plan.warnings)));
     }
     parts.join("\n\n")
+}
+
+fn lines(lines: &[String]) -> String {
+    let lines: Vec<String> = lines.iter().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
 }
 
 fn stores(plan: &Plan) -> String {

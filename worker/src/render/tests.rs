@@ -13,7 +13,7 @@ use crossfade_plan::{
         AuditEntry, Condition, CutoverProgress, HostState, Outcome, Progress, StageTiming, Status, VerifyProgress,
     },
     report::Report,
-    route::Route,
+    route::{Form, Route},
     settings::HostConfig,
     spec::{Spec, example},
     stage::{Gate, Stage},
@@ -56,6 +56,8 @@ fn some_plan() -> Plan {
     Plan {
         estimate: Estimate::of(&spec, 1_234_567, &namespaces, 10),
         route: Route::Dual,
+        form: Form::SecondaryStore,
+        route_notes: vec!["SQL to SQL on server 1.30.8, by `secondaryVisibilityStore`".into()],
         server_version: "1.30.8".to_owned(),
         shards: 4,
         source_name: "pg-visibility".to_owned(),

@@ -10,6 +10,7 @@ use crossfade_plan::{
     order::{DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
     plan::FilePlan,
     problem::{Code, Problem},
+    route::Place,
     settings::{self, DynamicConfig, HostConfig, Reads},
     spec::{Host, Spec},
     stage::Stage,
@@ -139,7 +140,7 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
             problems.push(file_problem(&error));
         }
     }
-    let source = visibility_store(host, &file.config)
+    let source = visibility_store(spec, host, &file.config)
         .map_err(|problem| problems.push(problem))
         .ok();
     let files = source
@@ -153,6 +154,7 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
             source: source.name,
             source_kind: source.kind,
             source_plugin: source.plugin,
+            place: source.place,
             source_fingerprint: source.fingerprint,
             dynamic_config: dynamic.path.display().to_string(),
             poll_seconds: dynamic.poll_seconds,
@@ -167,10 +169,11 @@ struct SourceStore {
     name: String,
     kind: String,
     plugin: Option<String>,
+    place: Place,
     fingerprint: String,
 }
 
-fn visibility_store(host: &Host, config: &StaticConfig) -> Result<SourceStore, Problem> {
+fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<SourceStore, Problem> {
     let store = config.visibility_store().ok_or_else(|| {
         Problem::new(Code::ConfigRefused, "there is no `persistence.visibilityStore`")
             .at(&host.config)
@@ -197,7 +200,9 @@ fn visibility_store(host: &Host, config: &StaticConfig) -> Result<SourceStore, P
         .and_then(|fields| fields.keys().next())
         .cloned()
         .unwrap_or_default();
+    let target = secrets::resolve_entry(&spec.target.datastore, "target.datastore")?;
     Ok(SourceStore {
+        place: Place::of(&entry.value, &target),
         plugin: entry
             .value
             .pointer("/sql/pluginName")

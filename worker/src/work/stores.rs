@@ -5,7 +5,7 @@ use crossfade_plan::{
     order::{Context, NamespaceRecords, StoreFact, StoreFacts},
     plan,
     problem::{Code, Problem},
-    route::{self, Kind, Version},
+    route::{self, Kind, Place, Version},
     spec::{Host, Spec},
 };
 use crossfade_stores::{Facts, Store};
@@ -203,13 +203,15 @@ fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> 
     let Ok(source) = source_entry(context) else {
         return Ok(());
     };
-    let section = ["sql", "elasticsearch", "cassandra"]
-        .into_iter()
-        .find(|section| source.get(section).is_some_and(|entry| !entry.is_null()));
-    let plugin = source.pointer("/sql/pluginName").and_then(Value::as_str);
-    let source = section.and_then(|section| Kind::of(section, plugin));
-    match (source, plan::target_kind(&context.spec), Version::parse(server_version)) {
-        (Some(source), Ok(target), Some(version)) => route::open(source, target, version).map(drop),
+    let Some(source_kind) = Kind::of_entry(&source) else {
+        return Ok(());
+    };
+    match (plan::target_kind(&context.spec), Version::parse(server_version)) {
+        (Ok(target_kind), Some(version)) => {
+            let target = secrets::resolve_entry(&context.spec.target.datastore, "target.datastore")?;
+            let pair = route::Pair::new(source_kind, target_kind).at(Place::of(&source, &target));
+            route::open(pair, version).map(drop)
+        }
         _ => Ok(()),
     }
 }
