@@ -282,7 +282,8 @@ mod tests {
         };
         check("1.21.0", "schema v1.3", "index template v5", true);
         check("1.23.1", "schema v1.4", "index template v6", true);
-        check("1.24.2", "schema v1.5", "index template v7", false);
+        check("1.24.0", "schema v1.5", "index template v7", false);
+        check("1.24.2", "schema v1.6", "index template v7", false);
         check("1.26.0", "schema v1.6", "index template v7", false);
         check("1.26.3", "schema v1.7", "index template v8", false);
         check("v1.29.1", "schema v1.9", "index template v9", false);
