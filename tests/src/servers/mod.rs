@@ -2,7 +2,12 @@
 
 pub mod binaries;
 pub mod cache;
+pub mod cassandra;
+pub mod elasticsearch;
 mod go;
+mod java;
+pub mod jvm;
+pub mod opensearch;
 pub mod ports;
 pub mod postgres;
 pub mod processes;

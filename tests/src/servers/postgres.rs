@@ -278,7 +278,7 @@ pub enum SchemaKind {
 }
 
 impl SchemaKind {
-    fn folder(self) -> &'static str {
+    pub(super) fn folder(self) -> &'static str {
         match self {
             Self::Main => "temporal",
             Self::Visibility => "visibility",
