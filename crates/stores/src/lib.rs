@@ -11,6 +11,7 @@ mod facts;
 mod mapping;
 mod postgres;
 mod schema;
+mod source_only;
 mod sqlite;
 mod store;
 

@@ -9,6 +9,7 @@ use crate::entry::Entry;
 use crate::error::OpenError;
 use crate::facts::Facts;
 use crate::postgres::Postgres;
+use crate::source_only::SourceOnly;
 use crate::sqlite::Sqlite;
 
 /// An open store with a visibility schema. Cheap to clone; clones share their connections.
@@ -24,6 +25,15 @@ impl Store {
         Self {
             read: store.clone(),
             write: store,
+        }
+    }
+
+    /// A store of a family that servers of today cannot have: it is only ever left.
+    pub(crate) fn source_only<S: Read + 'static>(store: S) -> Self {
+        let write = SourceOnly { name: store.describe() };
+        Self {
+            read: Arc::new(store),
+            write: Arc::new(write),
         }
     }
 

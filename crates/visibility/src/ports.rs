@@ -258,6 +258,14 @@ pub enum Error {
         /// What was expected.
         reason: String,
     },
+    /// The store is of a family that is only ever a source.
+    #[error(
+        "{store} can only be moved away from: it is of a kind without search attributes, which servers have up to 1.23; name another store as the target"
+    )]
+    SourceOnly {
+        /// The store, as it describes itself.
+        store: String,
+    },
     /// Anything else that the driver reports.
     #[error("{store} failed: {reason}")]
     Failed {
