@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::judge::{Judge, compare};
 use e2e::testbed::{NAMESPACE, Store, Testbed};
 use e2e::traffic::{Entry, Status, Traffic};
@@ -107,6 +107,7 @@ async fn copy_of_source(testbed: &mut Testbed) -> Result<Store> {
             }
             Ok(Store::Postgres { port, database: copy })
         }
+        other => bail!("{other:?} is damaged in another way"),
     }
 }
 
@@ -117,6 +118,7 @@ async fn execute(testbed: &mut Testbed, store: &Store, statement: &str) -> Resul
             Some((server, _)) => server.execute(database, statement).await,
             None => Ok(()),
         },
+        other => bail!("{other:?} takes no SQL"),
     }
 }
 

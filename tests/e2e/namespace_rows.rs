@@ -1,7 +1,7 @@
 //! Retention Periods that no API sets: shorter than an hour, or none at all. The server accepts such Namespaces (older
 //! servers registered them) but registers none below an hour (1.30.8: common/namespace/const.go, `MinRetentionLocal`).
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::testbed::{Store, Testbed};
 
 /// A Retention Period as a Namespace's row has it: field 1 of `NamespaceConfig`, a `Duration` whose seconds take two
@@ -18,6 +18,7 @@ pub(crate) async fn set_retention(testbed: &Testbed, from: u16, to: u16) -> Resu
     let changed = match testbed.source() {
         Store::Sqlite { file } => in_sqlite(&file.with_file_name("temporal.db"), from, to)?,
         Store::Postgres { port, .. } => in_postgres(*port, from, to).await?,
+        other => bail!("no Namespace's row can be reached through {other:?}"),
     };
     ensure!(changed > 0, "no Namespace has a Retention Period of {from} s");
     testbed.temporal().hosts().iter().try_for_each(|host| host.start())?;

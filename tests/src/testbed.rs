@@ -39,6 +39,20 @@ pub enum Store {
         /// The database's name.
         database: String,
     },
+    /// An index of an Elasticsearch or OpenSearch.
+    Elasticsearch {
+        /// `http://127.0.0.1:PORT`.
+        url: String,
+        /// The index.
+        index: String,
+    },
+    /// A keyspace of a Cassandra.
+    Cassandra {
+        /// The port of the native protocol on 127.0.0.1.
+        port: u16,
+        /// The keyspace.
+        keyspace: String,
+    },
 }
 
 /// Which database holds the cluster and its Visibility.

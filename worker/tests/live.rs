@@ -128,7 +128,7 @@ impl Drop for Spawned {
 fn sqlite(store: &Store) -> String {
     match store {
         Store::Sqlite { file } => format!("sqlite://{}", file.display()),
-        Store::Postgres { .. } => panic!("this cluster is on SQLite"),
+        other => panic!("this cluster is on SQLite, not {other:?}"),
     }
 }
 

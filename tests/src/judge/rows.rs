@@ -1,40 +1,21 @@
-//! Every record of a Visibility store, read with SQL of our own.
+//! Every record of a Visibility store in one common form, read by means of our own.
 
-use std::collections::BTreeMap;
+mod cassandra;
+mod elasticsearch;
+mod sql;
 
-use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
 use prost::Message;
-use rusqlite::OpenFlags;
 use serde_json::{Map, Value};
 use temporalio_common::protos::temporal::api::common::v1::Memo;
 
-use crate::servers::postgres::connect;
 use crate::testbed::Store;
 
-/// The columns that say what a record is and that are compared as they are (1.30.8:schema/*/visibility/schema.sql).
-const PLAIN: [&str; 15] = [
-    "_version",
-    "workflow_id",
-    "workflow_type_name",
-    "status",
-    "history_length",
-    "history_size_bytes",
-    "execution_duration",
-    "state_transition_count",
-    "encoding",
-    "task_queue",
-    "parent_workflow_id",
-    "parent_run_id",
-    "root_workflow_id",
-    "root_run_id",
-    "run_id",
-];
-
-/// The columns that are times.
-const TIMES: [&str; 3] = ["start_time", "execution_time", "close_time"];
-
-/// SQLite has no lists: the server joins them with this (1.30.8:common/persistence/sql/sqlplugin/sqlite/typeconv.go).
-const LIST_SEPARATOR: char = '♡';
+/// The columns that are times, as SQL stores name them.
+pub(super) const TIMES: [&str; 3] = ["start_time", "execution_time", "close_time"];
 
 /// Namespace id and run id: what identifies a record.
 pub(super) type Key = (String, String);
@@ -45,12 +26,34 @@ pub(super) type Content = (BTreeMap<String, Vec<u8>>, Vec<u8>);
 /// One record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
-    /// Each plain column, and each time in one common form; absent where it is NULL.
+    /// Each column that is no time, by the name that SQL stores give it; absent where there is no value.
     pub(super) columns: BTreeMap<&'static str, String>,
+    /// Each of [`TIMES`] that has a value.
+    pub(super) times: BTreeMap<&'static str, Timestamp>,
     /// Each entry of the memo. A memo's bytes come in any order of its keys.
     pub(super) memo: BTreeMap<String, Content>,
     /// The search attributes by the store's own field names, lists as lists.
     pub(super) search_attributes: Map<String, Value>,
+    /// How many more records the store has of the same execution: none, in a store that is right.
+    pub(super) more: usize,
+}
+
+/// What a kind of store keeps of an execution, and how exactly.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    /// The columns that it has at all.
+    pub(super) columns: BTreeSet<&'static str>,
+    /// Whether it has custom search attributes.
+    pub(super) search_attributes: bool,
+    /// The smallest difference of times that it can tell.
+    pub(super) unit: jiff::SignedDuration,
+}
+
+/// All records of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Rows {
+    pub(super) kept: Kept,
+    pub(super) by_key: BTreeMap<Key, Row>,
 }
 
 impl Row {
@@ -59,164 +62,113 @@ impl Row {
     }
 }
 
-/// What one row is before it is understood: namespace id, plain columns, times, memo, search attributes.
-struct Raw {
-    namespace_id: String,
-    plain: Vec<Option<String>>,
-    times: Vec<Option<String>>,
-    memo: Option<Vec<u8>>,
-    search_attributes: Option<String>,
-}
-
-/// Reads all records of `store`.
-pub(super) async fn read(store: &Store) -> Result<BTreeMap<Key, Row>> {
-    let raw = match store {
-        Store::Sqlite { file } => sqlite(file)?,
-        Store::Postgres { port, database } => postgres(*port, database).await?,
-    };
-    let mut rows = BTreeMap::new();
-    for record in raw {
-        let (key, row) = understand(record, matches!(store, Store::Sqlite { .. }))?;
-        if rows.insert(key.clone(), row).is_some() {
-            bail!("{store:?} has two records of run {} in Namespace {}", key.1, key.0);
+impl Kept {
+    /// Whether two times are the same one, as far as a store with this unit can tell.
+    pub(super) fn same_time(&self, one: Option<&Timestamp>, other: Option<&Timestamp>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => one.duration_since(*other).abs() < self.unit || one == other,
+            (one, other) => one == other,
         }
     }
-    Ok(rows)
-}
 
-fn sqlite(file: &std::path::Path) -> Result<Vec<Raw>> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = rusqlite::Connection::open_with_flags(file, flags)
-        .with_context(|| format!("cannot open the store {}", file.display()))?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
-    let text = |name: &&str| format!("CAST({name} AS TEXT)");
-    let columns: Vec<String> = PLAIN.iter().chain(&TIMES).map(text).collect();
-    let query = format!(
-        "SELECT namespace_id, memo, CAST(search_attributes AS TEXT), {} FROM executions_visibility",
-        columns.join(", ")
-    );
-    let mut statement = connection
-        .prepare(&query)
-        .with_context(|| format!("cannot read the store {}", file.display()))?;
-    let rows = statement.query_map([], |row| {
-        let texts: Vec<Option<String>> = (3..3 + columns.len())
-            .map(|index| row.get(index))
-            .collect::<rusqlite::Result<_>>()?;
-        let (plain, times) = texts.split_at(PLAIN.len());
-        Ok(Raw {
-            namespace_id: row.get(0)?,
-            memo: row.get(1)?,
-            search_attributes: row.get(2)?,
-            plain: plain.to_vec(),
-            times: times.to_vec(),
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-async fn postgres(port: u16, database: &str) -> Result<Vec<Raw>> {
-    let client = connect(port, database).await?;
-    let plain = PLAIN.iter().map(|name| format!("{name}::text"));
-    let times = TIMES
-        .iter()
-        .map(|name| format!("to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US')"));
-    let columns: Vec<String> = plain.chain(times).collect();
-    let query = format!(
-        "SELECT namespace_id::text, memo, search_attributes::text, {} FROM executions_visibility",
-        columns.join(", ")
-    );
-    let rows = client
-        .query(&query, &[])
-        .await
-        .with_context(|| format!("cannot read the store {database}"))?;
-    rows.into_iter()
-        .map(|row| {
-            let texts: Vec<Option<String>> = (3..3 + columns.len())
-                .map(|index| row.try_get(index))
-                .collect::<Result<_, _>>()?;
-            let (plain, times) = texts.split_at(PLAIN.len());
-            Ok(Raw {
-                // CHAR(64): padded with spaces.
-                namespace_id: row.try_get::<_, String>(0)?.trim_end().to_owned(),
-                memo: row.try_get(1)?,
-                search_attributes: row.try_get(2)?,
-                plain: plain
-                    .iter()
-                    .map(|text| text.as_ref().map(|text| text.trim_end().to_owned()))
-                    .collect(),
-                times: times.to_vec(),
-            })
-        })
-        .collect()
-}
-
-fn understand(raw: Raw, joined_lists: bool) -> Result<(Key, Row)> {
-    let mut columns = BTreeMap::new();
-    for (name, value) in PLAIN.into_iter().zip(raw.plain) {
-        columns.extend(value.map(|value| (name, value)));
+    /// What two stores both keep.
+    pub(super) fn in_common(&self, other: &Self) -> Self {
+        Self {
+            columns: self.columns.intersection(&other.columns).copied().collect(),
+            search_attributes: self.search_attributes && other.search_attributes,
+            unit: self.unit.max(other.unit),
+        }
     }
-    let run_id = columns.get("run_id").cloned().context("a record without a run id")?;
-    for (name, value) in TIMES.into_iter().zip(raw.times) {
-        let Some(value) = value else { continue };
-        let at = instant(&value).with_context(|| format!("run {run_id}: {name} is {value}"))?;
-        columns.insert(name, at.to_string());
+}
+
+impl Rows {
+    fn new(kept: Kept) -> Self {
+        Self {
+            kept,
+            by_key: BTreeMap::new(),
+        }
     }
-    let memo = Memo::decode(raw.memo.unwrap_or_default().as_slice())
-        .with_context(|| format!("run {run_id}: the memo is not a temporal.api.common.v1.Memo"))?
-        .fields
-        .into_iter()
-        .map(|(key, payload)| (key, (payload.metadata.into_iter().collect(), payload.data)))
-        .collect();
-    let mut search_attributes: Map<String, Value> = match raw.search_attributes {
-        Some(text) => serde_json::from_str(&text).with_context(|| format!("run {run_id}: search attributes {text}"))?,
-        None => Map::new(),
-    };
-    if joined_lists {
-        for (name, value) in &mut search_attributes {
-            if let Some(text) = value.as_str()
-                && (name.starts_with("KeywordList") || text.contains(LIST_SEPARATOR))
-            {
-                *value = text.split(LIST_SEPARATOR).collect();
+
+    fn add(&mut self, key: Key, row: Row) {
+        match self.by_key.get_mut(&key) {
+            Some(there) => there.more += 1,
+            None => {
+                self.by_key.insert(key, row);
             }
         }
     }
-    Ok((
-        (raw.namespace_id, run_id),
-        Row {
-            columns,
-            memo,
-            search_attributes,
-        },
-    ))
 }
 
-/// Reads a time as a store writes it, in whole microseconds: what both kinds of store keep.
-pub(super) fn instant(text: &str) -> Result<jiff::Timestamp> {
-    // Without an offset it is UTC.
+/// Reads all records of `store`.
+pub(super) async fn read(store: &Store) -> Result<Rows> {
+    match store {
+        Store::Sqlite { file } => sql::sqlite(file),
+        Store::Postgres { port, database } => sql::postgres(*port, database).await,
+        Store::Elasticsearch { url, index } => elasticsearch::read(url, index)
+            .await
+            .with_context(|| format!("the index {index} at {url}")),
+        Store::Cassandra { port, keyspace } => cassandra::read(*port, keyspace)
+            .await
+            .with_context(|| format!("the keyspace {keyspace} on port {port}")),
+    }
+}
+
+/// The entries of a memo, whatever the order in which its bytes have them.
+fn memo(bytes: &[u8]) -> Result<BTreeMap<String, Content>> {
+    let memo = Memo::decode(bytes).context("the memo is not a temporal.api.common.v1.Memo")?;
+    Ok(memo
+        .fields
+        .into_iter()
+        .map(|(key, payload)| (key, (payload.metadata.into_iter().collect(), payload.data)))
+        .collect())
+}
+
+/// Reads a time as a store writes it. Without an offset it is UTC.
+pub(super) fn instant(text: &str) -> Result<Timestamp> {
     let zoned = text.ends_with('Z') || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
-    let at: jiff::Timestamp = if zoned {
+    Ok(if zoned {
         text.parse()?
     } else {
         format!("{text}Z").parse()?
-    };
-    Ok(jiff::Timestamp::from_microsecond(at.as_microsecond())?)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::instant;
+    use jiff::SignedDuration;
+
+    use super::*;
 
     #[test]
-    fn times_are_read_as_either_store_writes_them() {
-        let wanted: jiff::Timestamp = "2026-11-22T15:03:25.123456Z".parse().unwrap();
+    fn times_are_read_as_any_store_writes_them() {
+        let wanted: Timestamp = "2026-11-22T15:03:25.123456Z".parse().unwrap();
         for text in [
             "2026-11-22 15:03:25.123456+00:00",
             "2026-11-22 15:03:25.123456",
             "2026-11-22T15:03:25.123456Z",
-            "2026-11-22 15:03:25.123456789+00:00",
+            "2026-11-22T16:03:25.123456+01:00",
         ] {
             assert_eq!(instant(text).unwrap(), wanted, "{text}");
         }
         assert!(instant("yesterday").is_err());
+    }
+
+    #[test]
+    fn times_are_the_same_when_the_coarser_store_cannot_tell_them_apart() {
+        let kept = |nanoseconds| Kept {
+            columns: BTreeSet::new(),
+            search_attributes: true,
+            unit: SignedDuration::from_nanos(nanoseconds),
+        };
+        let (exact, cut): (Timestamp, Timestamp) = (
+            "2026-11-22T15:03:25.123456789Z".parse().unwrap(),
+            "2026-11-22T15:03:25.123Z".parse().unwrap(),
+        );
+        let both = kept(1).in_common(&kept(1_000_000));
+        assert!(both.same_time(Some(&exact), Some(&cut)));
+        assert!(!kept(1_000).same_time(Some(&exact), Some(&cut)));
+        assert!(kept(1).same_time(Some(&cut), Some(&cut)));
+        assert!(!both.same_time(Some(&exact), None));
+        assert!(both.same_time(None, None));
     }
 }

@@ -26,6 +26,8 @@ pub(super) fn store(store: &Store) -> String {
     match store {
         Store::Sqlite { file } => format!("SQLite ({})", file.display()),
         Store::Postgres { port, database } => format!("PostgreSQL (127.0.0.1:{port}/{database})"),
+        Store::Elasticsearch { url, index } => format!("Elasticsearch ({url}/{index})"),
+        Store::Cassandra { port, keyspace } => format!("Cassandra (127.0.0.1:{port}/{keyspace})"),
     }
 }
 
