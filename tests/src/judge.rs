@@ -165,7 +165,10 @@ impl Judge {
             };
             let mut complain = |what: String| verdict.complaints.push(format!("{of} as listed: {what}"));
             if only.status != entry.status as i32 {
-                complain(format!("the status is {}, expected {}", only.status, entry.status as i32));
+                complain(format!(
+                    "the status is {}, expected {}",
+                    only.status, entry.status as i32
+                ));
             }
             let by_name = |name: &str| (name.to_owned(), only.search_attributes.get(name));
             for (name, found) in ATTRIBUTES.iter().map(|(name, _)| by_name(name)) {
@@ -321,11 +324,19 @@ pub async fn compare(source: &Store, target: &Store) -> Result<Verdict> {
             differs("the memo", format!("{:?}", row.memo), format!("{:?}", other.memo));
         }
         if row.more + other.more > 0 {
-            differs("the number of further records", row.more.to_string(), other.more.to_string());
+            differs(
+                "the number of further records",
+                row.more.to_string(),
+                other.more.to_string(),
+            );
         }
         let (here, there) = (&row.search_attributes, &other.search_attributes);
         if kept.search_attributes && here != there {
-            differs("what it has of search attributes", format!("{here:?}"), format!("{there:?}"));
+            differs(
+                "what it has of search attributes",
+                format!("{here:?}"),
+                format!("{there:?}"),
+            );
         }
     }
     for ((_, run_id), row) in target.by_key {

@@ -1,19 +1,26 @@
 //! Namespaces and their custom search attributes, by the cluster's own API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use temporalio_client::Client;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
-use temporalio_common::protos::temporal::api::operatorservice::v1::AddSearchAttributesRequest;
-use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, DescribeNamespaceResponse, RegisterNamespaceRequest,
+use temporalio_common::protos::temporal::api::operatorservice::v1::{
+    AddSearchAttributesRequest, ListSearchAttributesRequest,
 };
-use tonic::{Code, IntoRequest};
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, DescribeNamespaceResponse, GetClusterInfoRequest, RegisterNamespaceRequest,
+};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, IntoRequest, Request};
+use tonic_prost::ProstCodec;
 
 /// How long the cluster may take to let every service see a new Namespace or attribute.
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// The Visibility stores of servers up to 1.23 that know no search attributes, as a cluster names them.
+const STANDARD_STORES: [&str; 4] = ["cassandra", "mysql", "postgres", "postgres_pgx"];
 
 /// What the frontend says of the Namespace `name`.
 ///
@@ -69,45 +76,116 @@ pub async fn register(client: &Client, name: &str, retention: Duration) -> Resul
     Ok(())
 }
 
-/// Registers custom search attributes in `namespace`, and waits until its description has them all.
+/// Registers custom search attributes in `namespace`, and waits until the cluster lists them all. A cluster whose
+/// Visibility is standard takes them only through its admin API, for no index: executions carry them then, and no store
+/// has them.
 ///
 /// # Errors
-/// When the cluster refuses them or does not show them within a minute.
+/// When the cluster refuses them or does not list them within a minute.
 pub async fn add_search_attributes(
     client: &Client,
+    frontend: &str,
     namespace: &str,
     attributes: &[(&str, IndexedValueType)],
 ) -> Result<()> {
     let deadline = Instant::now() + SEEN_WITHIN;
+    let by_name: HashMap<String, i32> = attributes
+        .iter()
+        .map(|(name, kind)| ((*name).to_owned(), *kind as i32))
+        .collect();
     let request = AddSearchAttributesRequest {
         namespace: namespace.to_owned(),
-        search_attributes: attributes
-            .iter()
-            .map(|(name, kind)| ((*name).to_owned(), *kind as i32))
-            .collect(),
+        search_attributes: by_name.clone(),
     };
+    let standard = visibility_stores(client)
+        .await?
+        .first()
+        .is_some_and(|store| STANDARD_STORES.contains(&store.as_str()));
     loop {
-        let added = client
-            .connection()
-            .operator_service()
-            .add_search_attributes(request.clone().into_request())
-            .await;
-        let refused = match added {
-            Ok(_) => "they are not shown".to_owned(),
-            Err(status) => status.to_string(),
+        let added = if standard {
+            add_for_no_index(frontend, by_name.clone()).await
+        } else {
+            let mut service = client.connection().operator_service();
+            service
+                .add_search_attributes(request.clone().into_request())
+                .await
+                .map(drop)
+                .map_err(Into::into)
         };
-        let known = aliases(client, namespace).await?;
-        if attributes
-            .iter()
-            .all(|(name, _)| known.values().any(|alias| alias == name))
-        {
+        let refused = match added {
+            Ok(()) => "they are not listed".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        let known = search_attributes(client, namespace).await?;
+        if attributes.iter().all(|(name, _)| known.contains(*name)) {
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("cannot add search attributes to {namespace}: {refused}");
+            bail!("cannot add search attributes to {namespace}: {refused}; it has {known:?}");
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// What `AddSearchAttributes` of the admin API takes (1.23.1: proto/internal/temporal/server/api/adminservice/v1).
+#[derive(Clone, PartialEq, prost::Message)]
+struct AddForIndex {
+    #[prost(map = "string, int32", tag = "1")]
+    search_attributes: HashMap<String, i32>,
+    #[prost(string, tag = "2")]
+    index_name: String,
+    #[prost(bool, tag = "3")]
+    skip_schema_update: bool,
+}
+
+/// An answer that says nothing.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
+
+/// Registers attributes under the empty index name: that of standard stores (1.23.1: service/frontend/admin_handler.go).
+async fn add_for_no_index(frontend: &str, search_attributes: HashMap<String, i32>) -> Result<()> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{frontend}"))?
+        .connect()
+        .await?;
+    let mut service = tonic::client::Grpc::new(channel);
+    service.ready().await?;
+    let path = PathAndQuery::from_static("/temporal.server.api.adminservice.v1.AdminService/AddSearchAttributes");
+    let request = AddForIndex {
+        search_attributes,
+        index_name: String::new(),
+        skip_schema_update: true,
+    };
+    let codec: ProstCodec<AddForIndex, Nothing> = ProstCodec::default();
+    service.unary(Request::new(request), path, codec).await?;
+    Ok(())
+}
+
+/// The custom search attributes of `namespace`, by the names that users know.
+///
+/// # Errors
+/// When the frontend does not answer.
+pub async fn search_attributes(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
+    let request = ListSearchAttributesRequest {
+        namespace: namespace.to_owned(),
+    };
+    let mut service = client.connection().operator_service();
+    let listed = service.list_search_attributes(request.into_request()).await;
+    let listed = listed.with_context(|| format!("cannot list the search attributes of {namespace}"))?;
+    Ok(listed.into_inner().custom_attributes.into_keys().collect())
+}
+
+/// The kinds of the cluster's Visibility stores as it names them itself, the primary first.
+///
+/// # Errors
+/// When the frontend does not answer.
+pub async fn visibility_stores(client: &Client) -> Result<Vec<String>> {
+    let mut service = client.connection().workflow_service();
+    let answer = service.get_cluster_info(GetClusterInfoRequest {}.into_request()).await;
+    let stores = answer
+        .context("the cluster does not describe itself")?
+        .into_inner()
+        .visibility_store;
+    Ok(stores.split(',').map(str::to_owned).collect())
 }
 
 /// Which of the store's fields (`Keyword01`) carries which attribute (`CustomerId`) in `namespace`.

@@ -50,6 +50,7 @@ impl Calls {
         workflow_id: &str,
         input: &OrderInput,
         run_timeout: Option<Duration>,
+        cron_schedule: &str,
     ) -> Result<String> {
         let memo = attributes::memo_at_start(input.number);
         let request = StartWorkflowExecutionRequest {
@@ -70,7 +71,8 @@ impl Calls {
             memo: (!memo.is_empty()).then(|| Memo {
                 fields: memo.iter().map(|(key, value)| (key.clone(), payload(value))).collect(),
             }),
-            search_attributes: search_attributes(&attributes::at_start(input.number))?,
+            search_attributes: search_attributes(&attributes::of(&attributes::at_start(input.number), input.plain))?,
+            cron_schedule: cron_schedule.to_owned(),
             ..Default::default()
         };
         let answer = self
@@ -179,7 +181,7 @@ impl Calls {
         })
     }
 
-    /// The run that followed a run that continued as new.
+    /// The run that followed a run: one that continued as new, or that a schedule brought to its next turn.
     pub(super) async fn next_run(&self, workflow_id: &str, run_id: &str) -> Result<String> {
         let request = GetWorkflowExecutionHistoryRequest {
             namespace: self.namespace.clone(),
@@ -202,7 +204,12 @@ impl Calls {
             Some(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes)) => {
                 Ok(attributes.new_execution_run_id)
             }
-            other => bail!("{workflow_id} run {run_id} was to continue as new, and ended with {other:?}"),
+            Some(Attributes::WorkflowExecutionCompletedEventAttributes(attributes))
+                if !attributes.new_execution_run_id.is_empty() =>
+            {
+                Ok(attributes.new_execution_run_id)
+            }
+            other => bail!("{workflow_id} run {run_id} was to be followed by another run, and ended with {other:?}"),
         }
     }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
+use temporalio_client::Client;
 use tokio::task::JoinHandle;
 
 pub use attributes::{ATTRIBUTES, Values};
@@ -37,8 +38,14 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(240);
 /// The run timeout of orders that are to time out: short, and long enough to be seen open.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The lives of twenty consecutive orders: mostly the usual ones, each of the others at least once.
-const MIX: [Life; 20] = [
+/// How often orders of [`Life::Cron`] are run.
+const SCHEDULE: &str = "@every 2s";
+
+/// How often such an order runs to its end before it is terminated, at least.
+const TURNS: usize = 2;
+
+/// The lives of consecutive orders: mostly the usual ones, each of the others at least once.
+const MIX: [Life; 22] = [
     Life::Completed,
     Life::Shipped,
     Life::Failed,
@@ -51,7 +58,9 @@ const MIX: [Life; 20] = [
     Life::Shipped,
     Life::Completed,
     Life::Deleted,
+    Life::Parent,
     Life::TimedOut,
+    Life::Cron,
     Life::Completed,
     Life::Shipped,
     Life::Failed,
@@ -79,6 +88,7 @@ struct Crew {
     calls: Calls,
     ledger: Ledger,
     next: AtomicU64,
+    plain: bool,
 }
 
 impl Traffic {
@@ -88,7 +98,20 @@ impl Traffic {
     /// When the frontend does not answer or refuses.
     pub async fn begin(frontend: &str, namespace: &str) -> Result<Self> {
         let client = connect(frontend, namespace).await?;
-        namespaces::add_search_attributes(&client, namespace, &ATTRIBUTES).await?;
+        namespaces::add_search_attributes(&client, frontend, namespace, &ATTRIBUTES).await?;
+        Self::start(frontend, namespace, client, false)
+    }
+
+    /// As [`Traffic::begin`], of orders without search attributes.
+    ///
+    /// # Errors
+    /// When the frontend does not answer.
+    pub async fn begin_plain(frontend: &str, namespace: &str) -> Result<Self> {
+        let client = connect(frontend, namespace).await?;
+        Self::start(frontend, namespace, client, true)
+    }
+
+    fn start(frontend: &str, namespace: &str, client: Client, plain: bool) -> Result<Self> {
         let task_queue = "orders".to_owned();
         let worker = OrderWorker::start(frontend, namespace, &task_queue)?;
         let prefix = format!("order-{}-", &uuid::Uuid::new_v4().simple().to_string()[..6]);
@@ -101,6 +124,7 @@ impl Traffic {
                 },
                 ledger: Ledger::new(namespace, &prefix),
                 next: AtomicU64::new(0),
+                plain,
             }),
             worker,
         })
@@ -208,11 +232,16 @@ impl Crew {
             number,
             life,
             generation: 0,
+            plain: self.plain,
         };
         let timeout = (life == Life::TimedOut).then_some(TIMEOUT);
-        let run_id = self.calls.start(&workflow_id, &input, timeout).await?;
+        let schedule = if life == Life::Cron { SCHEDULE } else { "" };
+        let run_id = self.calls.start(&workflow_id, &input, timeout, schedule).await?;
         let id = (workflow_id.as_str(), run_id.as_str());
-        self.ledger.write(entry(id, number, life, 0));
+        if life == Life::Cron {
+            return self.turns(id, number).await;
+        }
+        self.write(entry(id, number, life, 0));
         match life {
             Life::Shipped => self.calls.signal(id.0, id.1, "ship", None).await?,
             Life::Cancelled => self.calls.cancel(id.0, id.1).await?,
@@ -233,13 +262,60 @@ impl Crew {
                         .calls
                         .next_run(&workflow_id, &self.ended(&workflow_id, &run_id).await?)
                         .await?;
-                    self.ledger
-                        .write(entry((&workflow_id, &run_id), number, life, generation));
+                    self.write(entry((&workflow_id, &run_id), number, life, generation));
                 }
             }
-            Life::Completed | Life::Failed | Life::TimedOut | Life::Open => {}
+            Life::Parent => self.part(id, number).await?,
+            Life::Completed | Life::Failed | Life::TimedOut | Life::Open | Life::Cron => {}
         }
         Ok(())
+    }
+
+    /// Writes down the child that an order has run.
+    async fn part(&self, id: (&str, &str), number: u64) -> Result<()> {
+        let completed = |status| status == Status::Completed as i32;
+        self.until(id, completed, Instant::now() + SETTLED_WITHIN).await?;
+        let child = order::child_of(id.0);
+        let described = self.calls.describe(&child, "").await?;
+        let run_id = described
+            .and_then(|info| info.execution)
+            .map(|execution| execution.run_id)
+            .with_context(|| format!("{child} is not there"))?;
+        let mut part = entry((&child, &run_id), number, Life::Completed, 0);
+        // A child gets no memo from its parent.
+        part.memo = attributes::memo_after_work(number, 0);
+        self.write(part);
+        Ok(())
+    }
+
+    /// Lets a scheduled order take its turns, and terminates it; writes down every run.
+    async fn turns(&self, (workflow_id, first): (&str, &str), number: u64) -> Result<()> {
+        let ended = |status| status != Status::Running as i32;
+        let mut run_id = first.to_owned();
+        for turn in 0.. {
+            let id = (workflow_id, run_id.as_str());
+            if turn >= TURNS {
+                // It may come to the end of this turn first; then there is one more.
+                self.calls.terminate(id.0, id.1).await?;
+            }
+            self.until(id, ended, Instant::now() + SETTLED_WITHIN).await?;
+            let described = self.calls.describe(id.0, id.1).await?;
+            let mut run = entry(id, number, Life::Cron, 0);
+            if described.is_some_and(|info| info.status == Status::Terminated as i32) {
+                run.status = Status::Terminated;
+                self.write(run);
+                return Ok(());
+            }
+            self.write(run);
+            run_id = self.calls.next_run(id.0, id.1).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes an entry down, without the attributes where orders carry none.
+    fn write(&self, mut entry: Entry) {
+        entry.attributes = attributes::of(&entry.attributes, self.plain);
+        self.ledger.write(entry);
     }
 
     /// Changes the quantity of one open order: of the oldest ones first, so that records from before the migration change during it.
@@ -258,6 +334,9 @@ impl Crew {
         self.calls
             .signal(&entry.workflow_id, &entry.run_id, "touch", Some(json!(quantity)))
             .await?;
+        if self.plain {
+            return Ok(());
+        }
         self.ledger.amend(&entry.run_id, |entry| {
             // Two touches may overtake each other on their way: the order keeps the larger one, and so does the ledger.
             let former = entry.attributes.get("Quantity").and_then(serde_json::Value::as_i64);
@@ -346,7 +425,7 @@ impl Crew {
 /// What the ledger says of one generation of an order.
 fn entry((workflow_id, run_id): (&str, &str), number: u64, life: Life, generation: u32) -> Entry {
     let status = match life {
-        Life::Completed | Life::Shipped | Life::Deleted => Status::Completed,
+        Life::Completed | Life::Shipped | Life::Deleted | Life::Parent | Life::Cron => Status::Completed,
         Life::Failed => Status::Failed,
         Life::Cancelled => Status::Canceled,
         Life::ContinuedAsNew if generation < order::GENERATIONS => Status::ContinuedAsNew,
@@ -357,7 +436,7 @@ fn entry((workflow_id, run_id): (&str, &str), number: u64, life: Life, generatio
     };
     let mut attributes = attributes::at_start(number);
     let mut memo = attributes::memo_at_start(number);
-    if !matches!(life, Life::Terminated | Life::TimedOut | Life::Open) {
+    if !matches!(life, Life::Terminated | Life::TimedOut | Life::Open | Life::Cron) {
         attributes.extend(attributes::after_work(number, generation));
         memo.extend(attributes::memo_after_work(number, generation));
     }

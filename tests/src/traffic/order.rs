@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use temporalio_common::MemoValue;
+use temporalio_common::search_attributes::SearchAttributes;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ApplicationFailure, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowResult};
+use temporalio_sdk::{
+    ApplicationFailure, ChildWorkflowOptions, ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext,
+    WorkflowResult,
+};
 
 use super::attributes;
 
@@ -30,6 +34,10 @@ pub enum Life {
     TimedOut,
     /// Runs to its end and is deleted.
     Deleted,
+    /// Runs another order as its child, then to its end.
+    Parent,
+    /// Is run again and again on a schedule, until it is terminated.
+    Cron,
     /// Stays open; each signal `touch` changes a search attribute.
     Open,
 }
@@ -46,6 +54,13 @@ pub struct OrderInput {
     pub life: Life,
     /// How often it has continued as new.
     pub generation: u32,
+    /// Whether it carries no search attributes, as on clusters whose stores know none.
+    pub plain: bool,
+}
+
+/// The workflow id of the child of an order of [`Life::Parent`].
+pub(super) fn child_of(workflow_id: &str) -> String {
+    format!("{workflow_id}-part")
 }
 
 /// An order.
@@ -66,6 +81,7 @@ impl Order {
             number,
             life,
             generation,
+            plain,
         } = input;
         match life {
             Life::Terminated | Life::TimedOut => ctx.wait_condition(|_| false).await?,
@@ -77,6 +93,9 @@ impl Order {
                 ctx.wait_condition(|order| order.touched != order.applied).await?;
                 let touched = ctx.state(|order| order.touched);
                 ctx.state_mut(|order| order.applied = touched);
+                if plain {
+                    continue;
+                }
                 ctx.upsert_search_attributes([attributes::QUANTITY.value_set(touched)]);
             },
             Life::Shipped => {
@@ -102,7 +121,24 @@ impl Order {
                     ctx.continue_as_new(next, ContinueAsNewOptions::default())?;
                 }
             }
+            Life::Parent => {
+                let part = OrderInput {
+                    life: Life::Completed,
+                    ..input
+                };
+                let attributes = attributes::updates(&attributes::of(&attributes::at_start(number), plain));
+                let options = ChildWorkflowOptions::builder()
+                    .workflow_id(child_of(ctx.workflow_id()))
+                    .search_attributes(SearchAttributes::new(attributes.map_err(failure)?))
+                    .build();
+                ctx.start_child_workflow(Order::run, part, options)
+                    .await?
+                    .result()
+                    .await?;
+                work(ctx, &input)?;
+            }
             Life::Completed | Life::Deleted => work(ctx, &input)?,
+            Life::Cron => {}
         }
         Ok(number)
     }
@@ -122,8 +158,10 @@ impl Order {
 
 /// Changes the order's search attributes and memo while it runs.
 fn work(ctx: &WorkflowContext<Order>, input: &OrderInput) -> WorkflowResult<()> {
-    let changes = attributes::after_work(input.number, input.generation);
-    ctx.upsert_search_attributes(attributes::updates(&changes).map_err(failure)?);
+    if !input.plain {
+        let changes = attributes::after_work(input.number, input.generation);
+        ctx.upsert_search_attributes(attributes::updates(&changes).map_err(failure)?);
+    }
     let memo = attributes::memo_after_work(input.number, input.generation);
     ctx.upsert_memo(memo.into_iter().map(|(key, value)| (key, Some(MemoValue::new(value)))))?;
     Ok(())

@@ -108,7 +108,11 @@ fn add(
         ("status", status.map(|status| status.to_string())),
         ("history_length", length.map(|length| length.to_string())),
     ];
-    let times = [("start_time", start), ("execution_time", execution), ("close_time", close)];
+    let times = [
+        ("start_time", start),
+        ("execution_time", execution),
+        ("close_time", close),
+    ];
     let row = Row {
         columns: texts
             .into_iter()

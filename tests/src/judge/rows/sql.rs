@@ -132,7 +132,9 @@ pub(super) fn sqlite(file: &Path) -> Result<Rows> {
             namespace_id: row.get(0)?,
             memo: row.get(1)?,
             search_attributes: row.get(2)?,
-            texts: (3..count).map(|index| row.get(index)).collect::<rusqlite::Result<_>>()?,
+            texts: (3..count)
+                .map(|index| row.get(index))
+                .collect::<rusqlite::Result<_>>()?,
         })
     })?;
     table.understood(raw.collect::<rusqlite::Result<_>>()?, true)
