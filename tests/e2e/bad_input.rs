@@ -13,7 +13,7 @@ use e2e::traffic::Traffic;
 use serde_json::{Value, json};
 
 use crate::namespace_rows::set_retention;
-use crate::scene::{ORDERS, Scene, says};
+use e2e::scene::{ORDERS, Scene, says};
 
 /// A secret that is typed where it must not be.
 const TYPED: &str = "hunter2-typed-into-the-spec";

@@ -6,7 +6,7 @@ use e2e::testbed::{Engine, NAMESPACE, Store};
 use e2e::traffic::Traffic;
 use serde_json::json;
 
-use crate::scene::{Scene, is_clean, judged, until};
+use e2e::scene::{Scene, is_clean, judged, until};
 
 /// More messages than a run's history has events before it is continued as new.
 const MESSAGES: u64 = 1_000;

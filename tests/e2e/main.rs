@@ -7,7 +7,6 @@ mod namespace_rows;
 mod postgres_to_postgres;
 mod retention;
 mod rollback;
-mod scene;
 mod sqlite_to_sqlite;
 mod testbed;
 mod traffic;

@@ -10,7 +10,7 @@ use e2e::testbed::{Engine, NAMESPACE, Plan, TARGET_NAME};
 use e2e::traffic::Traffic;
 use serde_json::json;
 
-use crate::scene::{Scene, is_clean, judged, says};
+use e2e::scene::{Scene, is_clean, judged, says};
 
 /// The variable that carries the target's password to the worker.
 const VARIABLE: &str = "NEW_STORE_PASSWORD";

@@ -16,7 +16,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 use tonic::IntoRequest;
 
 use crate::namespace_rows::set_retention;
-use crate::scene::{Scene, is_clean, judged, says};
+use e2e::scene::{Scene, is_clean, judged, says};
 
 /// A Namespace whose records go after a minute and a quarter.
 const SHORT: &str = "short";

@@ -8,7 +8,7 @@ use e2e::testbed::{Engine, NAMESPACE};
 use e2e::traffic::Traffic;
 use serde_json::{Value, json};
 
-use crate::scene::{ORDERS, Scene, is_clean, judged, says};
+use e2e::scene::{ORDERS, Scene, is_clean, judged, says};
 
 /// How an operator turns back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use e2e::testbed::{Engine, NAMESPACE, TARGET_NAME};
 use e2e::traffic::Traffic;
 use serde_json::json;
 
-use crate::scene::{ORDERS, Scene, is_clean, judged, says};
+use e2e::scene::{ORDERS, Scene, is_clean, judged, says};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_moves_from_one_sqlite_file_to_another_under_traffic() -> Result<()> {

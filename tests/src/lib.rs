@@ -6,6 +6,7 @@
 pub mod judge;
 pub mod migration;
 pub mod namespaces;
+pub mod scene;
 pub mod servers;
 pub mod testbed;
 pub mod traffic;

@@ -38,6 +38,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(240);
 /// The run timeout of orders that are to time out: short, and long enough to be seen open.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Quantities from here on are those of touched orders: more than any order starts with.
+const TOUCHED: i64 = 10_000_000_000_000_000;
+
 /// How often orders of [`Life::Cron`] are run.
 const SCHEDULE: &str = "@every 2s";
 
@@ -195,9 +198,11 @@ impl Traffic {
             .await
     }
 
-    /// Waits until the ledger has `count` executions that were not deleted.
+    /// Waits until the ledger has `count` executions that were not deleted, for some minutes at most: traffic that was
+    /// refused makes no more, and says why when it is stopped.
     pub async fn reaches(&self, count: usize) {
-        while self.crew.ledger.kept() < count {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        while self.crew.ledger.kept() < count && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -330,7 +335,7 @@ impl Crew {
         let Some(entry) = open.get(usize::try_from(turn)? % open.len().max(1)) else {
             return Ok(());
         };
-        let quantity = i64::try_from(turn)? + 1_000_000;
+        let quantity = i64::try_from(turn)? + TOUCHED;
         self.calls
             .signal(&entry.workflow_id, &entry.run_id, "touch", Some(json!(quantity)))
             .await?;

@@ -3,18 +3,17 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::judge::Judge;
+use crate::migration::{Operator, Worker};
+use crate::namespaces;
+use crate::servers::progress::Lines;
+use crate::testbed::{Engine, NAMESPACE, Plan, Store, Testbed};
+use crate::traffic::Ledger;
 use anyhow::{Context, Result, ensure};
-use e2e::judge::Judge;
-use e2e::migration::{Operator, Worker};
-use e2e::servers::progress::Lines;
-use e2e::testbed::{Engine, NAMESPACE, Plan, Store, Testbed};
-use e2e::traffic::Ledger;
 use serde_json::{Value, json};
-use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
-use tonic::IntoRequest;
 
 /// A Namespace besides the default one, with traffic of its own.
-pub(crate) const ORDERS: &str = "orders";
+pub const ORDERS: &str = "orders";
 
 /// What makes a young cluster behave like an old one. A restarted history service writes the records since its last
 /// checkpoint again, and would bring a target up to date that nobody has copied anything to; here it remembers every
@@ -35,23 +34,32 @@ const SCANNERS: [&str; 3] = [
 ];
 
 /// A cluster, the product's worker for it, and its operator.
-pub(crate) struct Scene {
+pub struct Scene {
     // The worker goes before the cluster that it polls.
-    pub(crate) worker: Worker,
-    pub(crate) operator: Operator,
-    pub(crate) testbed: Testbed,
+    /// The product's worker.
+    pub worker: Worker,
+    /// Who types `tctl`.
+    pub operator: Operator,
+    /// The cluster.
+    pub testbed: Testbed,
 }
 
 impl Scene {
     /// On an engine, with the Namespace [`ORDERS`].
-    pub(crate) async fn on(engine: Engine) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When a server does not start.
+    pub async fn on(engine: Engine) -> Result<Self> {
         let mut plan = Plan::new(engine);
         plan.namespaces = vec![(ORDERS.to_owned(), Duration::from_secs(72 * 3600))];
         Self::of(plan, &[]).await
     }
 
     /// As planned, with the worker's environment.
-    pub(crate) async fn of(plan: Plan, variables: &[(&str, &str)]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When a server does not start, or there is no `tctl` or product.
+    pub async fn of(plan: Plan, variables: &[(&str, &str)]) -> Result<Self> {
         let testbed = Testbed::start(plan, &Lines::default()).await?;
         let dynamic_config = testbed.temporal().dynamic_config();
         let mut text = fs::read_to_string(dynamic_config)?;
@@ -75,7 +83,8 @@ impl Scene {
     }
 
     /// The usual spec with some of its fields replaced.
-    pub(crate) fn spec_with(&self, fields: &Value) -> Value {
+    #[must_use]
+    pub fn spec_with(&self, fields: &Value) -> Value {
         let mut spec = self.testbed.spec();
         for (name, value) in fields.as_object().into_iter().flatten() {
             spec[name] = value.clone();
@@ -84,19 +93,20 @@ impl Scene {
     }
 
     /// What the cluster says of itself: the kinds of its Visibility stores, the primary first.
-    pub(crate) async fn visibility_stores(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// When the frontend does not answer.
+    pub async fn visibility_stores(&self) -> Result<String> {
         let client = self.testbed.client(NAMESPACE).await?;
-        let asked = client
-            .connection()
-            .workflow_service()
-            .get_cluster_info(GetClusterInfoRequest {}.into_request())
-            .await;
-        Ok(asked?.into_inner().visibility_store)
+        Ok(namespaces::visibility_stores(&client).await?.join(","))
     }
 
     /// Kills the worker as soon as the first host, which it restarts, is down, and starts another one when that host is
     /// up again.
-    pub(crate) async fn killed_while_it_restarts(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the host does not go down and come up in time.
+    pub async fn killed_while_it_restarts(&mut self) -> Result<()> {
         let host = self.testbed.temporal().hosts()[0].clone();
         let before = host.pid();
         until("the server goes down", || host.pid() != before).await?;
@@ -106,7 +116,10 @@ impl Scene {
     }
 
     /// The end: everything stopped and removed.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the worker had ended by itself, or something does not stop.
+    pub fn finish(mut self) -> Result<()> {
         ensure!(
             self.worker.is_running(),
             "the worker has ended by itself; see {}",
@@ -118,7 +131,10 @@ impl Scene {
 }
 
 /// Checks a report of a migration that went well.
-pub(crate) fn is_clean(report: &Value) -> Result<()> {
+///
+/// # Errors
+/// What is short in it.
+pub fn is_clean(report: &Value) -> Result<()> {
     let none = json!({"missing": 0, "stale": 0, "different": 0, "extra": 0});
     ensure!(report["result"] == "migrated", "{report:#}");
     ensure!(report["drift"] == none, "drift: {}", report["drift"]);
@@ -127,27 +143,37 @@ pub(crate) fn is_clean(report: &Value) -> Result<()> {
 }
 
 /// Fails with the text itself unless every part is in it.
-pub(crate) fn says(text: &str, parts: &[&str]) -> Result<()> {
+///
+/// # Errors
+/// The text, when a part is not in it.
+pub fn says(text: &str, parts: &[&str]) -> Result<()> {
     for part in parts {
         ensure!(text.contains(part), "expected `{part}` in this:\n{text}");
     }
     Ok(())
 }
 
-/// The judge's verdict over everything that traffic made: all of it is in `store`, as it is to be.
-pub(crate) async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator<Item = Ledger>) -> Result<()> {
+/// The judge's verdict over everything that traffic made: all of it is in `store`, as it is to be, and listed so.
+///
+/// # Errors
+/// What the judge has to complain about.
+pub async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator<Item = Ledger>) -> Result<()> {
     for ledger in ledgers {
         let judge = Judge::new(testbed.frontend(), ledger).await?;
         judge
             .until_clean(store, Duration::from_secs(30))
             .await?
             .demand_clean()?;
+        judge.judge_listed().await?.demand_clean()?;
     }
     Ok(())
 }
 
 /// Waits until `there`, for at most two minutes.
-pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
+///
+/// # Errors
+/// When it is not by then.
+pub async fn until(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !there() {
         ensure!(
