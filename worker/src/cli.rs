@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use crossfade_plan::{drift::DriftClass, stage::Gate};
+use crossfade_plan::{drift::DriftClass, route::Version, stage::Gate};
 
 use crate::connection;
 
@@ -54,6 +54,10 @@ pub(crate) enum Command {
     /// With FILE it looks at the cluster, the hosts' files and both stores by itself, so it must run where those can
     /// be reached. With `--id` it shows the plan of a migration that has been started.
     Plan(Plan),
+    /// Show which pairs of stores can be migrated on which server, with the traps of each.
+    ///
+    /// Needs no cluster: it prints the table that `plan` decides by.
+    Routes(Routes),
     /// Start a migration.
     Start(Start),
     /// Show where a migration stands.
@@ -156,6 +160,14 @@ pub(crate) struct Plan {
     /// The workflow id of a migration that has been started.
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
+}
+
+/// `crossfade routes`.
+#[derive(Debug, Args)]
+pub(crate) struct Routes {
+    /// Only what holds on this server version, in full, such as 1.30.8.
+    #[arg(long, value_name = "VERSION", value_parser = server_version)]
+    pub(crate) server: Option<Version>,
 }
 
 /// `crossfade start`.
@@ -267,6 +279,14 @@ fn rate(text: &str) -> Result<Rate, String> {
         Ok(0) => Err("0 records a second would never end; `crossfade pause` stops a migration".to_owned()),
         Ok(rate) => Ok(Rate(Some(rate))),
         Err(_) => Err(format!("expected a whole number from 1 to {}, or `none`", u32::MAX)),
+    }
+}
+
+fn server_version(text: &str) -> Result<Version, String> {
+    match Version::parse(text) {
+        Some(version) if version >= Version::OLDEST => Ok(version),
+        Some(_) => Err(format!("Dual Visibility begins with server {}", Version::OLDEST)),
+        None => Err("expected a server version such as 1.30.8".to_owned()),
     }
 }
 

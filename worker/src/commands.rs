@@ -6,6 +6,7 @@ mod diff;
 mod message;
 mod plan;
 mod report;
+mod routes;
 mod spec;
 mod start;
 mod status;
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Worker(args) => worker::run(global, args).await,
         Command::Spec(args) => spec::run(global, &args),
         Command::Plan(args) => plan::run(global, &args).await,
+        Command::Routes(args) => routes::run(global, &args),
         Command::Start(args) => start::run(global, &args).await,
         Command::Status(args) => status::run(global, &args).await,
         Command::Watch(args) => watch::run(global, &args).await,

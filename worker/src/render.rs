@@ -4,6 +4,7 @@ pub(crate) mod live;
 mod page;
 mod plan;
 mod report;
+mod routes;
 mod status;
 mod table;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) use self::{
     page::page,
     plan::plan,
     report::{audit, report},
+    routes::{routes, routes_of},
     status::status,
     table::Table,
     words::{count, counted, exact_time, span},

@@ -98,6 +98,7 @@ fn help_of_every_command_is_the_reference() {
         vec!["spec", "check"],
         vec!["spec", "json"],
         vec!["plan"],
+        vec!["routes"],
         vec!["start"],
         vec!["status"],
         vec!["watch"],

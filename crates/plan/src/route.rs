@@ -1,7 +1,7 @@
 //! Which way is open for a pair of stores on a server version, or why none is.
 //!
-//! What the servers accept stands in [`table`], as data. Every other module of this folder and every caller answers from
-//! it: [`open`] for the plan, `crossfade routes` for people and programs. Tests ask the
+//! What the servers accept stands in `table`, as data. Every other module of this folder and every caller answers from
+//! it: [`open`] for the plan, [`markdown`] for `docs/routes.md`, `crossfade routes` for people and programs. Tests ask the
 //! real servers the same questions cell by cell (`tests/routes`).
 
 mod carry;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use carry::Carry;
+pub use show::{cell_words, column_name, columns, listing, markdown, shown, whole_listing};
 pub use table::{Answer, Refusal, Server, Span, cell, pairs, spans};
 pub use traps::{Trap, schemas, traps};
 pub use version::Version;

@@ -2,7 +2,10 @@
 
 use crossfade_plan::{
     problem::Code,
-    route::{Answer, Form, Kind, Pair, Place, Route, Server, Version, cell, open, pairs, spans},
+    route::{
+        Answer, Form, Kind, Pair, Place, Route, Server, Version, cell, listing, markdown, open, pairs, spans,
+        whole_listing,
+    },
 };
 use serde_json::{Value, json};
 
@@ -145,6 +148,54 @@ fn two_elasticsearch_entries_are_in_one_cluster_when_only_their_indices_differ()
     assert_eq!(Pair::of(&source, &source), Some(Pair::indices()));
     assert_eq!(Pair::of(&sql, &source), Some(Pair::new(Kind::Sql, Kind::Elasticsearch)));
     assert_eq!(Pair::of(&sql, &json!({"customDatastore": {}})), None);
+}
+
+/// What real servers did, as `tests/routes` wrote it down.
+const CHECKED: &str = include_str!("../../../tests/routes/checked.tsv");
+
+#[test]
+fn the_page_of_the_documentation_is_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/routes.md");
+    let wanted = markdown(CHECKED);
+    if std::fs::read_to_string(path).is_ok_and(|page| page == wanted) {
+        return;
+    }
+    std::fs::write(path, wanted).expect("docs/routes.md can be written");
+    panic!("docs/routes.md was not what the code says; it has been written anew: look at the change and keep it");
+}
+
+#[test]
+fn the_table_for_programs_has_every_pair() {
+    let one = listing(version("1.23.1"));
+    let of_one = one["pairs"].as_array().expect("a list");
+    assert_eq!(of_one.len(), every_pair().len());
+    let reference = &of_one[0];
+    assert_eq!(
+        (
+            &reference["pair"],
+            &reference["route"],
+            &reference["form"],
+            &reference["keep_warm"]
+        ),
+        (
+            &json!("Cassandra to Elasticsearch"),
+            &json!("dual"),
+            &json!("secondary-store"),
+            &json!(false)
+        )
+    );
+    assert_eq!(
+        reference["existing_records"],
+        json!(["refresh", "insert-if-absent", "wait"])
+    );
+    assert!(reference["traps"].as_array().is_some_and(|traps| traps.len() > 3));
+    let whole = whole_listing();
+    let spans = &whole["pairs"][0];
+    assert_eq!(
+        (&spans[0]["from"], &spans[0]["before"]),
+        (&json!("1.21"), &json!("1.24"))
+    );
+    assert_eq!(spans[2]["before"], json!(null));
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub struct Span {
 }
 
 /// The newest minor version that was read: later ones are taken to be like it.
-pub const NEWEST: u32 = 32;
+pub(super) const NEWEST: u32 = 32;
 
 const fn dual(from: u32, form: Form, either: bool) -> Span {
     Span {
