@@ -160,7 +160,7 @@ impl Frontend {
         })
     }
 
-    async fn admin<Req, Resp>(&self, call: &'static str, message: Req) -> Result<Resp, CallError>
+    pub(crate) async fn admin<Req, Resp>(&self, call: &'static str, message: Req) -> Result<Resp, CallError>
     where
         Req: prost::Message + Clone + 'static,
         Resp: prost::Message + Default + 'static,

@@ -5,6 +5,9 @@
 //! - [`connect`]: how a frontend or a service is reached, and what is refused before a byte is sent.
 //! - [`frontend`]: the public API: health, cluster, Namespaces, search attributes, lists, counts, executions.
 //! - [`admin`]: the few admin calls that the public API has no word for: members, shards, dead letters.
+//! - [`attributes`]: custom search attributes, for each store's index and each Namespace, and registering them.
+//! - [`listing`]: lists and counts that every Visibility store can answer, standard ones too.
+//! - [`mutable_state`]: what the history service holds of an execution, and refreshing its record from there.
 //! - [`canary`]: one tiny workflow for each history shard, to prove where writes go.
 //! - [`lock`]: one migration for each cluster.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
@@ -14,6 +17,7 @@
 //! Every call is bounded in time, and every call may be made twice.
 
 pub mod admin;
+pub mod attributes;
 pub mod canary;
 pub mod connect;
 mod described;
@@ -22,8 +26,10 @@ mod execution;
 pub mod frontend;
 pub mod health;
 mod incarnation;
+pub mod listing;
 pub mod lock;
 mod marker;
+pub mod mutable_state;
 mod parked;
 mod process;
 pub mod restart;

@@ -7,7 +7,14 @@ use crossfade_cluster::canary::{self, Flock, shard_of};
 use crossfade_cluster::{ExecutionStatus, Frontend};
 use serde_json::json;
 
-use crate::server::{NAMESPACE, SHARDS, Server, shared};
+use crate::server::{NAMESPACE, Plan, SHARDS, Server, on_each_release, until};
+
+on_each_release!(
+    one_canary_on_each_shard_is_seen_in_the_store_and_removed,
+    a_terminated_canary_keeps_its_run,
+    a_canary_that_cannot_start_is_named,
+    dead_letters_are_counted,
+);
 
 async fn flock(frontend: &Frontend, seed: &str) -> Flock {
     Flock {
@@ -38,19 +45,7 @@ fn rows(server: &Server, seed: &str) -> BTreeSet<(String, String)> {
     rows.collect::<Result<_, _>>().expect("rows")
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("never came: {what}");
-}
-
-#[tokio::test]
-async fn one_canary_on_each_shard_is_seen_in_the_store_and_removed() {
-    let server = shared().await;
+async fn one_canary_on_each_shard_is_seen_in_the_store_and_removed(server: &'static Server) {
     let frontend = server.frontend().await;
     let flock = flock(&frontend, "crossfade-canary-live").await;
     let keys = canary::start(&frontend, &flock).await.expect("started");
@@ -126,9 +121,7 @@ async fn one_canary_on_each_shard_is_seen_in_the_store_and_removed() {
         .expect("removed again");
 }
 
-#[tokio::test]
-async fn a_terminated_canary_keeps_its_run() {
-    let server = shared().await;
+async fn a_terminated_canary_keeps_its_run(server: &'static Server) {
     let frontend = server.frontend().await;
     let flock = flock(&frontend, "crossfade-canary-closed").await;
     let keys = canary::start(&frontend, &flock).await.expect("started");
@@ -150,9 +143,8 @@ async fn a_terminated_canary_keeps_its_run() {
     canary::remove(&frontend, NAMESPACE, &keys, 4).await.expect("removed");
 }
 
-#[tokio::test]
-async fn a_canary_that_cannot_start_is_named() {
-    let frontend = shared().await.frontend().await;
+async fn a_canary_that_cannot_start_is_named(server: &'static Server) {
+    let frontend = server.frontend().await;
     let mut flock = flock(&frontend, "crossfade-canary-refused").await;
     flock.search_attributes = BTreeMap::from([("NeverRegistered".to_owned(), json!("x"))]);
     let error = canary::start(&frontend, &flock).await.expect_err("refused");
@@ -164,9 +156,8 @@ async fn a_canary_that_cannot_start_is_named() {
     );
 }
 
-#[tokio::test]
-async fn dead_letters_are_counted() {
-    let server = Server::start();
+async fn dead_letters_are_counted(server: &'static Server) {
+    let server = Server::start(Plan::new(server.release));
     let frontend = server.frontend().await;
     let none = frontend
         .dead_letters()

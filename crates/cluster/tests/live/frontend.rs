@@ -5,16 +5,25 @@ use std::time::Duration;
 
 use crossfade_cluster::frontend::NamespaceLife;
 use crossfade_cluster::health::{Health, Service, ServiceHealth};
-use crossfade_cluster::{ConnectError, ConnectSettings, Frontend, TlsSettings, Version};
+use crossfade_cluster::{ConnectError, ConnectSettings, Frontend, TlsSettings};
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
-use crate::server::{NAMESPACE, SHARDS, shared};
+use crate::server::{NAMESPACE, SHARDS, Server, on_each_release};
 
-#[tokio::test]
-async fn the_cluster_is_described() {
-    let frontend = shared().await.frontend().await;
+on_each_release!(
+    the_cluster_is_described,
+    namespaces_are_listed_with_the_systems_own,
+    search_attributes_have_a_name_a_type_and_a_column,
+    every_service_says_that_it_serves,
+    asking_the_wrong_service_or_nobody_ends_in_time_and_says_who,
+    tls_against_a_plaintext_server_fails_and_never_falls_back,
+    a_wrong_query_and_a_wrong_namespace_are_the_servers_words,
+);
+
+async fn the_cluster_is_described(server: &'static Server) {
+    let frontend = server.frontend().await;
     let cluster = frontend.cluster().await.expect("cluster");
-    assert_eq!(cluster.version, Version::new(1, 30, 8));
+    assert_eq!(cluster.version.to_string(), server.release.version);
     assert_eq!((cluster.name.as_str(), cluster.history_shards), ("active", SHARDS));
     assert_eq!(cluster.persistence_store, "sqlite");
     assert_eq!(
@@ -24,9 +33,8 @@ async fn the_cluster_is_described() {
     assert_eq!(cluster.id.len(), 36, "{}", cluster.id);
 }
 
-#[tokio::test]
-async fn namespaces_are_listed_with_the_systems_own() {
-    let frontend = shared().await.frontend().await;
+async fn namespaces_are_listed_with_the_systems_own(server: &'static Server) {
+    let frontend = server.frontend().await;
     let all = frontend.namespaces().await.expect("namespaces");
     let ours = all.iter().find(|n| n.name == NAMESPACE).expect("ours");
     assert_eq!(ours.state, NamespaceLife::Registered);
@@ -41,9 +49,8 @@ async fn namespaces_are_listed_with_the_systems_own() {
     assert_eq!(frontend.namespace("no-such-one").await.expect("none"), None);
 }
 
-#[tokio::test]
-async fn search_attributes_have_a_name_a_type_and_a_column() {
-    let frontend = shared().await.frontend().await;
+async fn search_attributes_have_a_name_a_type_and_a_column(server: &'static Server) {
+    let frontend = server.frontend().await;
     let wanted = BTreeMap::from([
         ("CustomerId".to_owned(), IndexedValueType::Keyword),
         ("Amount".to_owned(), IndexedValueType::Double),
@@ -63,7 +70,7 @@ async fn search_attributes_have_a_name_a_type_and_a_column() {
                 customer.column.as_deref().is_some_and(|c| c.starts_with("Keyword")),
                 "{customer:?}"
             );
-            let index = shared().await.dir.join("visibility.db").display().to_string();
+            let index = server.dir.join("visibility.db").display().to_string();
             let decoded = frontend.index_attributes(&index, NAMESPACE).await.expect("index");
             assert_eq!(
                 decoded.custom.get("CustomerId"),
@@ -71,6 +78,25 @@ async fn search_attributes_have_a_name_a_type_and_a_column() {
                 "{decoded:?}"
             );
             assert!(decoded.system.contains_key("WorkflowType"), "{decoded:?}");
+            let registered = frontend.registered_attributes().await.expect("registered");
+            let id = frontend
+                .namespace(NAMESPACE)
+                .await
+                .expect("namespace")
+                .expect("there")
+                .id;
+            let named = registered.named(&index, &id);
+            assert_eq!(
+                named.get("CustomerId"),
+                Some(&IndexedValueType::Keyword),
+                "{registered:?}"
+            );
+            assert_eq!(named.get("Amount"), Some(&IndexedValueType::Double), "{registered:?}");
+            assert_eq!(
+                registered.index(&index).get("KeywordList03"),
+                Some(&IndexedValueType::KeywordList),
+                "{registered:?}"
+            );
             let unknown = frontend
                 .index_attributes("no-such-index", NAMESPACE)
                 .await
@@ -83,9 +109,7 @@ async fn search_attributes_have_a_name_a_type_and_a_column() {
     panic!("CustomerId was not listed");
 }
 
-#[tokio::test]
-async fn every_service_says_that_it_serves() {
-    let server = shared().await;
+async fn every_service_says_that_it_serves(server: &'static Server) {
     let frontend = server.frontend().await;
     assert_eq!(frontend.health().await, Health::Serving);
     for (service, port) in [
@@ -104,9 +128,7 @@ async fn every_service_says_that_it_serves() {
     assert_eq!(members["frontend"], [format!("127.0.0.1:{}", server.ports.frontend)]);
 }
 
-#[tokio::test]
-async fn asking_the_wrong_service_or_nobody_ends_in_time_and_says_who() {
-    let server = shared().await;
+async fn asking_the_wrong_service_or_nobody_ends_in_time_and_says_who(server: &'static Server) {
     // The matching port answers, and knows nothing of history.
     let settings = server
         .settings()
@@ -141,9 +163,7 @@ async fn asking_the_wrong_service_or_nobody_ends_in_time_and_says_who() {
     assert!(error.to_string().contains(&nobody.to_string()), "{error}");
 }
 
-#[tokio::test]
-async fn tls_against_a_plaintext_server_fails_and_never_falls_back() {
-    let server = shared().await;
+async fn tls_against_a_plaintext_server_fails_and_never_falls_back(server: &'static Server) {
     let mut settings = server.settings();
     settings.connect_within = Duration::from_secs(1);
     settings.tls = Some(TlsSettings::default());
@@ -151,9 +171,8 @@ async fn tls_against_a_plaintext_server_fails_and_never_falls_back() {
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_wrong_query_and_a_wrong_namespace_are_the_servers_words() {
-    let frontend = shared().await.frontend().await;
+async fn a_wrong_query_and_a_wrong_namespace_are_the_servers_words(server: &'static Server) {
+    let frontend = server.frontend().await;
     let error = frontend
         .count(NAMESPACE, "NoSuchAttribute = 1")
         .await

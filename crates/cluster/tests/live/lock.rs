@@ -7,7 +7,12 @@ use crossfade_cluster::canary::{self, Flock};
 use crossfade_cluster::lock::{self, Acquire, HolderState, LockError, Owner};
 use crossfade_cluster::{ExecutionKey, Frontend};
 
-use crate::server::{NAMESPACE, Server, shared};
+use crate::server::{NAMESPACE, Plan, Server, on_each_release};
+
+on_each_release!(
+    the_lock_goes_from_owner_to_owner_and_never_to_two,
+    an_owner_on_another_cluster_is_asked_there,
+);
 
 /// A running workflow to stand for a migration.
 async fn migration(frontend: &Frontend, seed: &str) -> (Owner, ExecutionKey) {
@@ -37,9 +42,8 @@ async fn migration(frontend: &Frontend, seed: &str) -> (Owner, ExecutionKey) {
 }
 
 /// One test, because there is one lock.
-#[tokio::test]
-async fn the_lock_goes_from_owner_to_owner_and_never_to_two() {
-    let frontend = shared().await.frontend().await;
+async fn the_lock_goes_from_owner_to_owner_and_never_to_two(server: &'static Server) {
+    let frontend = server.frontend().await;
     let (first, first_run) = migration(&frontend, "migration-first").await;
     let (second, second_run) = migration(&frontend, "migration-second").await;
     assert_eq!(lock::holder(&frontend, None).await.expect("asked"), None);
@@ -127,10 +131,9 @@ async fn the_lock_goes_from_owner_to_owner_and_never_to_two() {
         .expect("removed");
 }
 
-#[tokio::test]
-async fn an_owner_on_another_cluster_is_asked_there() {
-    let control = shared().await.frontend().await;
-    let server = Server::start();
+async fn an_owner_on_another_cluster_is_asked_there(server: &'static Server) {
+    let control = server.frontend().await;
+    let server = Server::start(Plan::new(server.release));
     let migrated = server.frontend().await;
     let (first, first_run) = migration(&control, "migration-elsewhere-first").await;
     let (second, second_run) = migration(&control, "migration-elsewhere-second").await;

@@ -89,6 +89,10 @@ impl Postgres {
         panic!("PostgreSQL does not come up: {:?}", server.ask("postgres", "SELECT 1"));
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What `psql` prints for a statement, without decoration.
     pub(crate) fn ask(&self, database: &str, statement: &str) -> Result<String, String> {
         let output = Command::new(self.binaries.join("psql"))

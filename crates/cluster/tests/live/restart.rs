@@ -9,7 +9,8 @@ use crossfade_cluster::Incarnation;
 use crossfade_cluster::health::{Health, Service, ServiceHealth};
 use crossfade_cluster::restart::{Restart, RestartError, RestartOnce, Restarted, forget, restart_once};
 
-use crate::server::Server;
+use crate::cache::V1_30_8;
+use crate::server::{Plan, Server};
 
 struct Host {
     server: Server,
@@ -17,7 +18,7 @@ struct Host {
 }
 
 fn host() -> Host {
-    let server = Server::start();
+    let server = Server::start(Plan::new(V1_30_8));
     let order = RestartOnce {
         restart: Restart::Command(vec![server.script("restart.sh")]),
         marker_dir: server.dir.join("markers"),

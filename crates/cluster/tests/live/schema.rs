@@ -6,14 +6,14 @@ use std::time::Duration;
 use crossfade_cluster::schema::{SchemaError, SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up};
 use serde_json::{Value, json};
 
-use crate::cache::{program, source};
+use crate::cache::V1_30_8;
 use crate::postgres::{PASSWORD, postgres};
-use crate::server::{NAMESPACE, Server};
+use crate::server::{NAMESPACE, Plan, Server};
 
 fn order(datastore: &Value) -> SchemaOrder {
     SchemaOrder {
         target: SqlTarget::from_datastore(datastore).expect("a datastore"),
-        tool: Some(program("temporal-sql-tool", "CROSSFADE_TEMPORAL_SQL_TOOL")),
+        tool: Some(V1_30_8.program("temporal-sql-tool")),
         source: SchemaSource::Embedded,
         create_database: true,
         within: Duration::from_secs(60),
@@ -58,7 +58,7 @@ async fn a_database_is_created_and_brought_to_the_tools_version_once() {
 async fn an_older_schema_is_upgraded_from_temporals_folder() {
     // A folder with the first versions only, as an older release has it.
     let folder = tempfile::tempdir().expect("a folder");
-    let all = source("schema/postgresql/v12/visibility/versioned");
+    let all = V1_30_8.source("schema/postgresql/v12/visibility/versioned");
     for version in ["v1.0", "v1.1", "v1.2"] {
         std::fs::create_dir(folder.path().join(version)).expect("a folder");
         for file in std::fs::read_dir(all.join(version)).expect("files").flatten() {
@@ -75,7 +75,7 @@ async fn an_older_schema_is_upgraded_from_temporals_folder() {
     assert!(error.to_string().contains("has no folders named v0.1"), "{error}");
     order.source = SchemaSource::Folder(folder.path().to_owned());
     assert_eq!(set_up(&order).await.expect("older"), applied("0.0", "1.2"));
-    order.source = SchemaSource::Folder(source("schema/postgresql/v12/visibility"));
+    order.source = SchemaSource::Folder(V1_30_8.source("schema/postgresql/v12/visibility"));
     assert_eq!(set_up(&order).await.expect("upgraded"), applied("1.2", "1.13"));
     assert_eq!(set_up(&order).await.expect("again"), current("1.13"));
 }
@@ -152,7 +152,7 @@ async fn a_sqlite_file_gets_its_tables_from_temporals_file_or_from_the_server() 
     given.target = SqlTarget::from_datastore(&sqlite(&path, &json!({"setup": true}))).expect("a YAML boolean");
     assert_eq!(set_up(&given).await.expect("by the server"), SchemaOutcome::ByServer);
 
-    given.source = SchemaSource::Folder(source("schema/sqlite/v3/visibility"));
+    given.source = SchemaSource::Folder(V1_30_8.source("schema/sqlite/v3/visibility"));
     assert_eq!(
         set_up(&given).await.expect("by the tool"),
         SchemaOutcome::Applied { from: None, to: None }
@@ -188,10 +188,10 @@ async fn a_server_takes_a_sqlite_file_that_the_tool_made() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("visibility.db");
     let mut made = order(&sqlite(&path, &json!({})));
-    made.source = SchemaSource::Folder(source("schema/sqlite/v3/visibility"));
+    made.source = SchemaSource::Folder(V1_30_8.source("schema/sqlite/v3/visibility"));
     set_up(&made).await.expect("by the tool");
 
-    let server = Server::start_with("", |dir| {
+    let server = Server::start_with(Plan::new(V1_30_8), |dir| {
         std::fs::copy(&path, dir.join("visibility.db")).expect("copied");
     });
     let frontend = server.frontend().await;

@@ -13,13 +13,27 @@ use crossfade_cluster::{ConnectSettings, Frontend};
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 use tonic::IntoRequest;
 
-use crate::cache::program;
+use crate::cache::{Release, V1_23_1, V1_30_8};
+
+/// Makes a test for each release of each function named, and gives it the server that all tests of the release share.
+macro_rules! on_each_release {
+    ($($test:ident),+ $(,)?) => {
+        mod on_1_30_8 {
+            $(#[tokio::test] async fn $test() { super::$test(crate::server::shared(crate::cache::V1_30_8).await).await; })+
+        }
+        mod on_1_23_1 {
+            $(#[tokio::test] async fn $test() { super::$test(crate::server::shared(crate::cache::V1_23_1).await).await; })+
+        }
+    };
+}
+pub(crate) use on_each_release;
 
 pub(crate) const SHARDS: u32 = 4;
 pub(crate) const NAMESPACE: &str = "canaries";
 
 /// A server with a folder of its own. A watchdog stops it and removes the folder when this process ends, however.
 pub(crate) struct Server {
+    pub(crate) release: Release,
     pub(crate) dir: PathBuf,
     pub(crate) ports: Ports,
     watchdog: Child,
@@ -52,22 +66,52 @@ impl Ports {
     }
 }
 
-static SHARED: OnceLock<Server> = OnceLock::new();
+/// How a server is set up, where it is not the usual way.
+pub(crate) struct Plan<'a> {
+    pub(crate) release: Release,
+    /// Text for the config's section `global`.
+    pub(crate) global: &'a str,
+    /// Entry of the Visibility store; without it, a SQLite file.
+    pub(crate) visibility: Option<serde_json::Value>,
+    /// Entry of a secondary Visibility store.
+    pub(crate) secondary: Option<serde_json::Value>,
+    /// Lines for the dynamic config.
+    pub(crate) dynamic: &'a str,
+}
 
-/// The server that all tests of this binary share; only those that restart theirs start another.
-pub(crate) async fn shared() -> &'static Server {
-    let server = SHARED.get_or_init(Server::start);
+impl Plan<'_> {
+    pub(crate) fn new(release: Release) -> Self {
+        Self {
+            release,
+            global: "",
+            visibility: None,
+            secondary: None,
+            dynamic: "",
+        }
+    }
+}
+
+/// The server that all tests of this binary share for a release; only those that restart theirs start another.
+pub(crate) async fn shared(release: Release) -> &'static Server {
+    static NEWEST: OnceLock<Server> = OnceLock::new();
+    static STANDARD: OnceLock<Server> = OnceLock::new();
+    let shared = match release {
+        V1_30_8 => &NEWEST,
+        V1_23_1 => &STANDARD,
+        other => panic!("no shared server of {other:?}"),
+    };
+    let server = shared.get_or_init(|| Server::start(Plan::new(release)));
     server.frontend().await;
     server
 }
 
 impl Server {
-    pub(crate) fn start() -> Self {
-        Self::start_with("", |_| {})
+    pub(crate) fn start(plan: Plan<'_>) -> Self {
+        Self::start_with(plan, |_| {})
     }
 
-    /// Starts a server whose config has `global` in its section of that name; `prepare` fills its folder before.
-    pub(crate) fn start_with(global: &str, prepare: impl Fn(&Path)) -> Self {
+    /// Starts a server as planned; `prepare` fills its folder before.
+    pub(crate) fn start_with(plan: Plan<'_>, prepare: impl Fn(&Path)) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("crossfade-cluster-")
             .tempdir()
@@ -75,22 +119,29 @@ impl Server {
             .keep();
         let ports = Ports::free();
         prepare(&dir);
-        fs::write(dir.join("server.yaml"), config(&dir, ports, global)).expect("config");
+        fs::write(dir.join("server.yaml"), config(&dir, ports, &plan)).expect("config");
         fs::write(
             dir.join("dynamic.yaml"),
-            "history.TaskDLQUnexpectedErrorAttempts:\n  - value: 2\n",
+            format!(
+                "history.TaskDLQUnexpectedErrorAttempts:\n  - value: 2\n{}",
+                plan.dynamic
+            ),
         )
         .expect("config");
         script(&dir, "stop.sh", STOP);
+        // Older servers take a folder and a name (1.30.8: cmd/server/main.go has both ways).
+        let arguments = if plan.release.minor < 30 {
+            format!("--root / --config {} --env server --allow-no-auth start", dir.display())
+        } else {
+            "--config-file server.yaml --allow-no-auth start".to_owned()
+        };
+        let program = plan.release.program("temporal-server");
         script(
             &dir,
             "start.sh",
-            &START.replace(
-                "BINARY",
-                &program("temporal-server", "CROSSFADE_TEMPORAL_SERVER")
-                    .display()
-                    .to_string(),
-            ),
+            &START
+                .replace("BINARY", &program.display().to_string())
+                .replace("ARGUMENTS", &arguments),
         );
         script(&dir, "restart.sh", RESTART);
         let watchdog = Command::new("setsid")
@@ -101,7 +152,12 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("a watchdog");
-        let server = Self { dir, ports, watchdog };
+        let server = Self {
+            release: plan.release,
+            dir,
+            ports,
+            watchdog,
+        };
         server.run("start.sh");
         server
     }
@@ -147,7 +203,7 @@ impl Server {
         }
         // Other parts of the server learn of a Namespace with their next refresh.
         for _ in 0..300 {
-            if frontend.count(NAMESPACE, "").await.is_ok() {
+            if frontend.list_page(NAMESPACE, "", 1, None).await.is_ok() {
                 return frontend;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -182,6 +238,17 @@ impl Drop for Server {
     }
 }
 
+/// Waits up to a minute for something that comes by itself.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never came: {what}");
+}
+
 fn script(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::write(&path, text).expect(name);
@@ -190,7 +257,7 @@ fn script(dir: &Path, name: &str, text: &str) {
 
 const START: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
-setsid BINARY --config-file server.yaml start >>server.log 2>&1 </dev/null &
+setsid BINARY ARGUMENTS >>server.log 2>&1 </dev/null &
 echo $! >pid
 "#;
 
@@ -215,7 +282,8 @@ echo run >>restarts
 echo restarted
 "#;
 
-fn config(dir: &Path, ports: Ports, global: &str) -> String {
+fn config(dir: &Path, ports: Ports, plan: &Plan<'_>) -> String {
+    let global = plan.global;
     let store = |name: &str| {
         format!(
             r#"
@@ -234,14 +302,26 @@ fn config(dir: &Path, ports: Ports, global: &str) -> String {
     let service = |name: &str, port: u16, membership: u16| {
         format!("\n  {name}:\n    rpc: {{ grpcPort: {port}, membershipPort: {membership}, bindOnLocalHost: true }}")
     };
+    // JSON is YAML.
+    let visibility = plan
+        .visibility
+        .as_ref()
+        .map_or_else(|| store("visibility"), |entry| format!("\n    visibility: {entry}"));
+    let (secondary, name) = match &plan.secondary {
+        Some(entry) => (
+            format!("\n    secondary: {entry}"),
+            "\n  secondaryVisibilityStore: secondary",
+        ),
+        None => (String::new(), ""),
+    };
     let [m0, m1, m2, m3] = ports.membership;
     format!(
         r#"log: {{ stdout: true, level: info }}
 persistence:
   defaultStore: main
-  visibilityStore: visibility
+  visibilityStore: visibility{name}
   numHistoryShards: {SHARDS}
-  datastores:{}{}
+  datastores:{}{}{}
 global:
   membership: {{ maxJoinDuration: 30s, broadcastAddress: "127.0.0.1" }}
 {global}services:{}{}{}{}
@@ -258,7 +338,8 @@ dynamicConfigClient:
   pollInterval: 5s
 "#,
         store("main"),
-        store("visibility"),
+        visibility,
+        secondary,
         service("frontend", ports.frontend, m0),
         service("history", ports.history, m1),
         service("matching", ports.matching, m2),

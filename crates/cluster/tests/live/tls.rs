@@ -7,7 +7,8 @@ use std::time::Duration;
 use crossfade_cluster::health::{Service, ServiceHealth};
 use crossfade_cluster::{ApiKey, ConnectError, ConnectSettings, Frontend, TlsSettings, Version};
 
-use crate::server::Server;
+use crate::cache::V1_30_8;
+use crate::server::{Plan, Server};
 
 /// Makes an authority, a server certificate for the name `frontend.test` and a client certificate.
 fn certificates(dir: &Path) {
@@ -42,7 +43,13 @@ const GLOBAL: &str = r#"  tls:
 
 #[tokio::test]
 async fn a_frontend_with_mutual_tls_is_reached_by_every_way_and_only_with_a_certificate() {
-    let server = Server::start_with(GLOBAL, certificates);
+    let server = Server::start_with(
+        Plan {
+            global: GLOBAL,
+            ..Plan::new(V1_30_8)
+        },
+        certificates,
+    );
     let file = |name: &str| Some(server.dir.join(name));
     let whole = TlsSettings {
         ca_file: file("ca.pem"),
