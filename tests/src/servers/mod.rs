@@ -12,5 +12,6 @@ pub mod ports;
 pub mod postgres;
 pub mod processes;
 pub mod progress;
+pub mod shared;
 pub mod temporal;
 mod temporal_files;

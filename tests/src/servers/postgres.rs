@@ -20,6 +20,12 @@ pub const USER: &str = "temporal";
 /// The role's password: long and odd enough that a test can search logs, diffs and histories for it.
 pub const PASSWORD: &str = "tK7-postgres-secret-Qx93";
 
+/// The plugin for everything but standard Visibility.
+const PLUGIN: &str = "postgres12";
+
+/// The plugin for standard Visibility, which knows no search attributes.
+const STANDARD_PLUGIN: &str = "postgres";
+
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running PostgreSQL server.
@@ -170,9 +176,24 @@ impl Postgres {
     /// # Errors
     /// When the tool fails: with what it said.
     pub fn create_temporal_database(&self, tool: &SchemaTool, database: &str, kind: SchemaKind) -> Result<()> {
+        self.create_with_plugin(tool, PLUGIN, database, kind)
+    }
+
+    /// The same with the older schema of the plugin `postgres`, which Visibility without search attributes has (up to
+    /// 1.23).
+    ///
+    /// # Errors
+    /// When the tool fails: with what it said.
+    pub fn create_standard_database(&self, tool: &SchemaTool, database: &str) -> Result<()> {
+        self.create_with_plugin(tool, STANDARD_PLUGIN, database, SchemaKind::Visibility)
+    }
+
+    fn create_with_plugin(&self, tool: &SchemaTool, plugin: &str, database: &str, kind: SchemaKind) -> Result<()> {
+        let schema = if plugin == STANDARD_PLUGIN { "v96" } else { "v12" };
         let versioned = tool
             .source
-            .join("schema/postgresql/v12")
+            .join("schema/postgresql")
+            .join(schema)
             .join(kind.folder())
             .join("versioned");
         let versioned = versioned.to_str().context("the schema's path is not UTF-8")?;
@@ -184,7 +205,7 @@ impl Postgres {
             let output = Command::new(&tool.program)
                 .args([
                     "--plugin",
-                    "postgres12",
+                    plugin,
                     "--endpoint",
                     "127.0.0.1",
                     "--port",
@@ -209,8 +230,18 @@ impl Postgres {
     /// The server's own datastore entry for `database`.
     #[must_use]
     pub fn datastore(&self, database: &str) -> serde_json::Value {
+        self.datastore_of(PLUGIN, database)
+    }
+
+    /// The same for a database with the schema of [`Postgres::create_standard_database`].
+    #[must_use]
+    pub fn standard_datastore(&self, database: &str) -> serde_json::Value {
+        self.datastore_of(STANDARD_PLUGIN, database)
+    }
+
+    fn datastore_of(&self, plugin: &str, database: &str) -> serde_json::Value {
         serde_json::json!({"sql": {
-            "pluginName": "postgres12", "databaseName": database, "connectAddr": self.address(),
+            "pluginName": plugin, "databaseName": database, "connectAddr": self.address(),
             "connectProtocol": "tcp", "user": USER, "password": PASSWORD,
             "maxConns": 10, "maxIdleConns": 10, "maxConnLifetime": "1h",
         }})

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Waits for its owner to be gone and then kills every process that has a pid file, so that not even a test run ended
-/// by SIGKILL or Ctrl-C leaves servers behind. It goes through the folder twice: a restart may be on its way.
+/// by SIGKILL or Ctrl-C leaves servers behind. It goes through the folder twice: a restart may be on its way. The folder
+/// `$3`, where one is given, goes last.
 const JANITOR: &str = r#"
 while [ -f "$2/watched" ] && kill -0 "$1" 2>/dev/null; do sleep 1; done
 for pass in 1 2; do
@@ -21,6 +22,7 @@ for pass in 1 2; do
     done
     if [ -f "$2/watched" ]; then sleep 5; fi
 done
+if [ -f "$2/watched" ] && [ -n "$3" ]; then rm -rf "$3"; fi
 "#;
 
 /// The folder of pid files, and the watch over it.
@@ -72,12 +74,25 @@ impl Processes {
     /// # Errors
     /// When the folder cannot be made or no shell can be run.
     pub fn watch(folder: &Path) -> Result<Self> {
+        Self::watch_with(folder, None)
+    }
+
+    /// The same for processes that live as long as this one; afterwards the folder `everything` is removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or no shell can be run.
+    pub fn watch_and_remove(folder: &Path, everything: &Path) -> Result<Self> {
+        Self::watch_with(folder, Some(everything))
+    }
+
+    fn watch_with(folder: &Path, everything: Option<&Path>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         fs::write(folder.join("watched"), "")?;
         let mut janitor = Command::new("sh");
         janitor
             .args(["-c", JANITOR, "janitor", &std::process::id().to_string()])
-            .arg(folder);
+            .arg(folder)
+            .arg(everything.unwrap_or(Path::new("")));
         janitor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // A group of its own: Ctrl-C ends the owner, and the janitor must outlive it.
         let mut child = janitor.process_group(0).spawn().context("cannot run sh")?;

@@ -59,10 +59,10 @@ pub struct ClusterPlan<'a> {
     pub program: &'a Path,
     /// The hosts.
     pub hosts: Vec<HostPlan>,
-    /// The datastore entry of the cluster's main store.
-    pub main: Value,
-    /// The datastore entry of its Visibility store.
-    pub visibility: Value,
+    /// Name and datastore entry of the cluster's main store.
+    pub main: (&'a str, Value),
+    /// Name and datastore entry of its Visibility store.
+    pub visibility: (&'a str, Value),
 }
 
 /// A host of the cluster.
@@ -354,11 +354,11 @@ fn write_host(
         metrics,
         history_shards: HISTORY_SHARDS,
         datastores: [
-            ("default", "Mutable state, histories and tasks.", &plan.main),
+            (plan.main.0, "Mutable state, histories and tasks.", &plan.main.1),
             (
-                "visibility",
+                plan.visibility.0,
                 "One record for each execution, for List and Count.",
-                &plan.visibility,
+                &plan.visibility.1,
             ),
         ],
         dynamic_config,
@@ -370,7 +370,7 @@ fn write_host(
     fs::set_permissions(&config, fs::Permissions::from_mode(0o640))?;
     let mut command = vec![plan.program.to_string_lossy().into_owned()];
     // `--config-file` exists from 1.30 on (1.30.8:cmd/server/main.go); older servers take root, folder and name.
-    if plan.release.version.starts_with("1.23") {
+    if plan.release.minor() < 30 {
         let folder = config
             .parent()
             .context("the config file has a folder")?
