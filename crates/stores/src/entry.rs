@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use crate::elasticsearch::ElasticsearchEntry;
 use crate::error::OpenError;
 
-/// The SQL plugins that [`open`](crate::open) has a driver for.
-pub const SUPPORTED_PLUGINS: [&str; 3] = ["sqlite", "postgres12", "postgres12_pgx"];
+/// The SQL plugins and other kinds of store that [`open`](crate::open) has a driver for.
+pub const SUPPORTED_PLUGINS: [&str; 4] = ["sqlite", "postgres12", "postgres12_pgx", "elasticsearch"];
 
 /// What kind of store a datastore entry describes: its SQL plugin's name (`postgres12`), or the kind of another store
 /// (`elasticsearch`, `cassandra`, `customDatastore`), supported or not.
@@ -38,6 +39,7 @@ pub fn plugin_name(entry: &Value) -> Result<String, OpenError> {
 pub(crate) enum Entry {
     Sqlite(SqliteEntry),
     Postgres(PostgresEntry),
+    Elasticsearch(ElasticsearchEntry),
 }
 
 /// A SQLite file.
@@ -91,6 +93,7 @@ impl Entry {
         match plugin.as_str() {
             "sqlite" => sqlite(fields(entry, "sql")?).map(Self::Sqlite),
             "postgres12" | "postgres12_pgx" => postgres(fields(entry, "sql")?).map(Self::Postgres),
+            "elasticsearch" => ElasticsearchEntry::parse(fields(entry, "elasticsearch")?).map(Self::Elasticsearch),
             _ => Err(OpenError::Unsupported {
                 found: plugin,
                 supported: SUPPORTED_PLUGINS.join(", "),
@@ -274,8 +277,8 @@ mod tests {
     #[test]
     fn what_is_no_store_of_ours_is_refused_with_what_is() {
         check_refused(
-            json!({"elasticsearch": {"version": "v7"}}),
-            &["'elasticsearch'", "postgres12_pgx", "sqlite"],
+            json!({"customDatastore": {"name": "x"}}),
+            &["'customDatastore'", "postgres12_pgx", "sqlite", "elasticsearch"],
         );
         check_refused(
             json!({"sql": {"pluginName": "mysql8", "password": "s3cret"}}),

@@ -52,8 +52,10 @@ pub enum OpenError {
         /// The name in the entry.
         database: String,
     },
-    /// The database has no `executions_visibility` table.
-    #[error("{store} has no visibility schema (no table executions_visibility). Set it up with temporal-sql-tool")]
+    /// There is no visibility table, or no index.
+    #[error(
+        "{store} has no visibility schema (no such tables, or no such index). Set it up with Temporal's schema tool"
+    )]
     NoSchema {
         /// The store for people.
         store: String,
@@ -67,6 +69,14 @@ pub enum OpenError {
         store: String,
         /// The columns that are missing.
         missing: String,
+    },
+    /// There is a schema, and it is none that a server could work with.
+    #[error("{store} has a wrong schema: {reason}")]
+    WrongSchema {
+        /// The store for people.
+        store: String,
+        /// What is wrong, and what to do.
+        reason: String,
     },
     /// A right is lacking.
     #[error("{store} does not allow it: {reason}. Grant the user of this datastore the rights that the server needs")]
@@ -142,7 +152,8 @@ impl From<crossfade_visibility::ports::Error> for OpenError {
             Error::Unreachable { store, reason } => Self::Unreachable { store, reason },
             Error::Busy { store, reason } => Self::Busy { store, reason },
             Error::Denied { store, reason } => Self::Denied { store, reason },
-            Error::Schema { store, reason } | Error::Failed { store, reason } => Self::Failed { store, reason },
+            Error::Schema { store, reason } => Self::WrongSchema { store, reason },
+            Error::Failed { store, reason } => Self::Failed { store, reason },
             other => Self::Failed {
                 store: "the store".to_owned(),
                 reason: other.to_string(),

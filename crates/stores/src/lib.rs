@@ -5,6 +5,7 @@
 //! what is done over the ports. Statements are files, under `sql/`.
 
 mod columns;
+mod elasticsearch;
 mod entry;
 mod error;
 mod facts;
@@ -14,6 +15,7 @@ mod schema;
 mod source_only;
 mod sqlite;
 mod store;
+mod tls_section;
 
 pub use crate::entry::{SUPPORTED_PLUGINS, plugin_name};
 pub use crate::error::OpenError;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossfade_visibility::ports::{Read, Target, Write};
 use serde_json::Value;
 
+use crate::elasticsearch::Elasticsearch;
 use crate::entry::Entry;
 use crate::error::OpenError;
 use crate::facts::Facts;
@@ -71,11 +72,12 @@ impl std::fmt::Debug for Store {
 ///
 /// # Errors
 ///
-/// One [`OpenError`] per kind of trouble; the store must have a schema of at least v1.3 (server 1.21).
+/// One [`OpenError`] per kind of trouble; the store must have a schema of at least server 1.21.
 pub async fn open(entry: &Value) -> Result<Store, OpenError> {
     match Entry::parse(entry)? {
         Entry::Sqlite(entry) => Ok(Store::new(Sqlite::open(entry).await?)),
         Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?)),
+        Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?)),
     }
 }
 
@@ -88,5 +90,6 @@ pub async fn inspect(entry: &Value) -> Result<Facts, OpenError> {
     match Entry::parse(entry)? {
         Entry::Sqlite(entry) => crate::sqlite::inspect(entry).await,
         Entry::Postgres(entry) => crate::postgres::inspect(entry).await,
+        Entry::Elasticsearch(entry) => crate::elasticsearch::inspect(entry).await,
     }
 }

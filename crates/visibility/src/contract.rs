@@ -38,7 +38,12 @@ fn namespace(clause: u32) -> String {
 /// A closed record with every column filled; `n` makes the run.
 pub fn record(namespace_id: &str, n: u32) -> Record {
     let start: Timestamp = Timestamp::UNIX_EPOCH + SignedDuration::from_micros(1_700_000_000_123_456 + i64::from(n));
-    let mut record = marker_record(namespace_id, &format!("workflow {n} ü'\"%"), &run(n), start);
+    let mut record = marker_record(
+        namespace_id,
+        &format!("workflow {n} ü'\"%"),
+        &run(namespace_id, n),
+        start,
+    );
     record.version = Some(i64::from(n) + 10);
     record.workflow_type = "Order".to_owned();
     record.status = 3;
@@ -51,9 +56,9 @@ pub fn record(namespace_id: &str, n: u32) -> Record {
     record.memo = Some(encode(&[("note", "\"ü\""), ("count", "1")]));
     record.task_queue = "orders".to_owned();
     record.parent_workflow_id = Some("parent".to_owned());
-    record.parent_run_id = Some(run(9999));
+    record.parent_run_id = Some(run(namespace_id, 9999));
     record.root_workflow_id = Some("root".to_owned());
-    record.root_run_id = Some(run(9998));
+    record.root_run_id = Some(run(namespace_id, 9998));
     if let Value::Object(attributes) = json!({
         "Bool01": true, "Datetime01": "2024-02-29T12:34:56.123456789Z", "Double01": 0.1, "Double02": 3.0, "Int01": 9_007_199_254_740_993_i64,
         "Keyword01": "it's \"ü\" 50% \\ ", "KeywordList01": ["one"], "KeywordList02": ["a b", "c"], "Text01": "some words",
@@ -64,12 +69,17 @@ pub fn record(namespace_id: &str, n: u32) -> Record {
     record
 }
 
-fn run(n: u32) -> String {
-    format!("{:08x}-1111-4111-8111-{n:012x}", n.wrapping_mul(2_654_435_761))
+/// A run id, spread over all of them as real ones are, and no other Namespace's: real ones are never used twice, and
+/// Elasticsearch's ids are made of them without the Namespace.
+fn run(namespace_id: &str, n: u32) -> String {
+    let tag = namespace_id
+        .bytes()
+        .fold(0_u16, |tag, byte| tag.rotate_left(5) ^ u16::from(byte));
+    format!("{:08x}-{tag:04x}-4111-8111-{n:012x}", n.wrapping_mul(2_654_435_761))
 }
 
 fn key(namespace_id: &str, n: u32) -> Key {
-    Key::new(namespace_id, run(n))
+    Key::new(namespace_id, run(namespace_id, n))
 }
 
 fn within(namespace_id: &str) -> Range {
@@ -91,7 +101,7 @@ async fn one(store: Target<'_>, key: &Key) -> Result<Option<Record>, Error> {
 pub async fn keeps_every_column(store: Target<'_>) -> Result<(), Error> {
     let namespace = namespace(1);
     let full = record(&namespace, 1);
-    let mut bare = marker_record(&namespace, "", &run(2), full.start_time);
+    let mut bare = marker_record(&namespace, "", &run(&namespace, 2), full.start_time);
     (bare.close_time, bare.history_length, bare.status, bare.version) = (None, None, 1, Some(4));
     (
         bare.history_size_bytes,

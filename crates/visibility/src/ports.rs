@@ -220,9 +220,20 @@ pub enum Error {
     },
     /// A right is lacking.
     #[error(
-        "{store} does not allow it: {reason}. Grant the user of this datastore SELECT, INSERT, UPDATE and DELETE on executions_visibility"
+        "{store} does not allow it: {reason}. Grant the user of this datastore the rights that the server itself needs: to read, write and delete records"
     )]
     Denied {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// The store takes no writes from anyone: somebody made it read-only, or it did so itself for want of space.
+    #[error(
+        "{store} takes no writes: {reason}. Free space on its nodes if their disks are full, and take the block away \
+         (index.blocks.read_only_allow_delete: null, or whichever it names)"
+    )]
+    ReadOnly {
         /// The store, as it describes itself.
         store: String,
         /// What the driver said.

@@ -115,7 +115,6 @@ async fn source_is_written(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         shards,
         source: true,
         target: false,
-        attributes: None,
     };
     ordered(
         ctx,

@@ -75,7 +75,7 @@ pub(crate) fn store(error: &ports::Error) -> Problem {
     let code = match error {
         ports::Error::Unreachable { .. } => Code::StoreUnreachable,
         ports::Error::Busy { .. } | ports::Error::Failed { .. } => Code::StoreFailed,
-        ports::Error::Denied { .. } => Code::StorePermission,
+        ports::Error::Denied { .. } | ports::Error::ReadOnly { .. } => Code::StorePermission,
         ports::Error::Schema { .. } => Code::TargetSchema,
         _ => Code::StoreUnsupported,
     };
@@ -118,6 +118,7 @@ pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
         OpenError::Rejected { .. } => Code::StoreLogin,
         OpenError::NoSchema { .. }
         | OpenError::SchemaTooOld { .. }
+        | OpenError::WrongSchema { .. }
         | OpenError::UnknownDatabase { .. }
         | OpenError::MissingFile { .. }
             if place.starts_with("target") =>

@@ -206,7 +206,7 @@ fn forms_at(place: &str) -> &'static str {
     } else if place.contains(".services") {
         "one of \"frontend\", \"history\", \"matching\", \"worker\", \"internal-frontend\""
     } else if place == "existing_records" {
-        "one of \"backfill\", \"wait\", \"both\", \"refresh\""
+        "one of \"backfill\", \"wait\", \"both\""
     } else {
         "a value of the published schema (`crossfade spec schema`)"
     }

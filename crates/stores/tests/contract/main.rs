@@ -1,5 +1,7 @@
 //! The drivers against real stores: the contract, and what is a driver's own.
 
+mod clusters;
+mod elasticsearch;
 mod fixture;
 mod opening;
 mod postgres;

@@ -55,12 +55,7 @@ impl Scene {
 
     pub(super) fn dynamic(&self, id: &str, to: DynamicConfig) -> Result<SetDynamicConfig> {
         let ConfigureHost { context, host, .. } = self.configure(id, HostConfig::Original)?;
-        Ok(SetDynamicConfig {
-            context,
-            host,
-            to,
-            attributes: None,
-        })
+        Ok(SetDynamicConfig { context, host, to })
     }
 
     /// What tells whether anything was done on the host: its process, and each file's content and last write.

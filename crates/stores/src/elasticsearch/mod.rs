@@ -1,0 +1,337 @@
+//! Elasticsearch 7.10 to 8, and OpenSearch: one protocol, one driver.
+//!
+//! # What a reading sees
+//!
+//! A search sees what was written before the index was last refreshed, once a second by default and never where
+//! `refresh_interval` is -1. Copy and repair are right only if a look-up sees what was written, and what was deleted,
+//! before it began; so [`get`](Read::get), [`versions`](Read::versions), counts and lists refresh the index first. A
+//! scan refreshes it when something was written through this store, and otherwise once a second: a page may be as old
+//! as that, which is as if it had been read so much earlier.
+//!
+//! # Order
+//!
+//! See [`scan`]. No point-in-time is opened for a scan: its keys are unique and never change, so that paging by them
+//! neither skips nor repeats anything, and a view that ages with the scan would only show records that are gone.
+//!
+//! # Writes
+//!
+//! See [`write`].
+
+mod client;
+mod document;
+mod entry;
+mod fault;
+mod inspect;
+mod scan;
+mod sign;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::record::{Key, Record};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use self::client::{Body, Call, Cluster, LONG, USUAL};
+use self::document::Hit;
+pub(crate) use self::entry::ElasticsearchEntry;
+pub(crate) use self::inspect::inspect;
+use self::scan::Windows;
+use crate::error::OpenError;
+use crate::mapping::Mapping;
+
+/// Keys in one look-up: far below `index.max_terms_count` and `index.max_result_window`.
+const KEYS_AT_ONCE: usize = 1000;
+
+/// Buckets in one answer of an aggregation.
+const BUCKETS: usize = 1000;
+
+/// How old a view a scan may be of what others write.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// One visibility index.
+pub(crate) struct Elasticsearch {
+    cluster: Cluster,
+    index: String,
+    /// Whether something was written through this store since the index was last refreshed.
+    written: AtomicBool,
+    refreshed: Mutex<Option<Instant>>,
+    windows: Windows,
+}
+
+impl Elasticsearch {
+    pub(crate) async fn open(entry: ElasticsearchEntry) -> Result<Self, OpenError> {
+        let cluster = Cluster::connect(&entry).await?;
+        let opening = |error| fault::opening(entry.login.as_ref(), error);
+        inspect::engine(&cluster).await.map_err(opening)?;
+        let store = cluster.name.clone();
+        let Some(mapping) = inspect::mapping(&cluster, &entry.index).await.map_err(opening)? else {
+            return Err(OpenError::NoSchema { store });
+        };
+        if let Some(reason) = unreadable(&mapping) {
+            return Err(OpenError::WrongSchema { store, reason });
+        }
+        Ok(Self {
+            cluster,
+            index: entry.index,
+            written: AtomicBool::new(false),
+            refreshed: Mutex::new(None),
+            windows: Windows::default(),
+        })
+    }
+
+    /// Makes everything written so far visible to searches.
+    async fn refresh(&self) -> Result<(), Error> {
+        // Before the call: what is written during it may or may not be seen.
+        self.written.store(false, Ordering::SeqCst);
+        let answer = self
+            .cluster
+            .ask(Call {
+                method: Method::POST,
+                ..Call::get(format!("{}/_refresh", self.index))
+            })
+            .await;
+        let answer = answer.inspect_err(|_| self.written.store(true, Ordering::SeqCst))?;
+        if answer.pointer("/_shards/failed").and_then(Value::as_u64).unwrap_or(0) > 0 {
+            self.written.store(true, Ordering::SeqCst);
+            return Err(Error::Busy {
+                store: self.cluster.name.clone(),
+                reason: "not every shard of the index could be refreshed".to_owned(),
+            });
+        }
+        if let Ok(mut refreshed) = self.refreshed.lock() {
+            *refreshed = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Refreshes when there is something of ours to be seen, or the last refresh is a second old.
+    async fn refresh_for_scan(&self) -> Result<(), Error> {
+        let recent = self.refreshed.lock().ok().and_then(|refreshed| *refreshed);
+        let recent = recent.is_some_and(|at| at.elapsed() < FRESH);
+        if recent && !self.written.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.refresh().await
+    }
+
+    /// One search, in full or not at all.
+    async fn search(&self, body: &Value, timeout: Duration) -> Result<Value, Error> {
+        let answer = self
+            .cluster
+            .ask(Call {
+                method: Method::POST,
+                path: format!("{}/_search", self.index),
+                query: &[("allow_partial_search_results", "false")],
+                body: Body::Json(body.to_string()),
+                timeout,
+            })
+            .await?;
+        if answer["timed_out"] == true {
+            return Err(Error::Busy {
+                store: self.cluster.name.clone(),
+                reason: "a search timed out".to_owned(),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// The hits of a search.
+    async fn hits(&self, body: &Value) -> Result<Vec<Value>, Error> {
+        let mut answer = self.search(body, USUAL).await?;
+        match answer.pointer_mut("/hits/hits").map(Value::take) {
+            Some(Value::Array(hits)) => Ok(hits),
+            _ => Err(Error::Failed {
+                store: self.cluster.name.clone(),
+                reason: "a search answered without hits".to_owned(),
+            }),
+        }
+    }
+
+    /// The documents of `keys` as they are now. Of two with one key (an index that was copied together by hand can have
+    /// them) that of the later version.
+    async fn fetch(&self, keys: &[Key]) -> Result<BTreeMap<Key, Hit>, Error> {
+        let mut found: BTreeMap<Key, Hit> = BTreeMap::new();
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        self.refresh().await?;
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let mut body = json!({"version": true, "size": KEYS_AT_ONCE, "track_total_hits": false});
+            body["query"] = among(keys);
+            for mut hit in self.hits(&body).await? {
+                let hit = document::hit(&self.cluster.name, &mut hit)?;
+                let older = |held: &Hit| held.record.version < hit.record.version;
+                if found.get(&hit.record.key).is_none_or(older) {
+                    found.insert(hit.record.key.clone(), hit);
+                }
+            }
+        }
+        let asked: std::collections::BTreeSet<&Key> = keys.iter().collect();
+        found.retain(|key, _| asked.contains(key));
+        Ok(found)
+    }
+
+    /// The buckets of a composite aggregation over NamespaceId, all pages of them.
+    async fn by_namespace(&self, namespace_id: Option<&str>) -> Result<Vec<Value>, Error> {
+        self.refresh().await?;
+        let mut buckets = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let mut body = json!({
+                "size": 0,
+                "track_total_hits": false,
+                "aggs": {"namespaces": {
+                    "composite": {"size": BUCKETS, "sources": [{"id": {"terms": {"field": "NamespaceId"}}}]},
+                    "aggs": {"open": {"filter": {"term": {"ExecutionStatus": "Running"}}}},
+                }},
+            });
+            if let Some(id) = namespace_id {
+                body["query"] = json!({"term": {"NamespaceId": id}});
+            }
+            if !after.is_null() {
+                body["aggs"]["namespaces"]["composite"]["after"] = after;
+            }
+            let mut answer = self.search(&body, LONG).await?;
+            let page = &mut answer["aggregations"]["namespaces"];
+            after = page["after_key"].take();
+            match page["buckets"].take() {
+                Value::Array(page) if !page.is_empty() => buckets.extend(page),
+                _ => return Ok(buckets),
+            }
+            if after.is_null() {
+                return Ok(buckets);
+            }
+        }
+    }
+}
+
+/// What keeps the index from being read in the order of its keys, or counted.
+fn unreadable(mapping: &Mapping) -> Option<String> {
+    let wrong = [
+        ("NamespaceId", "keyword"),
+        ("RunId", "keyword"),
+        ("ExecutionStatus", "keyword"),
+    ]
+    .into_iter()
+    .find(|(field, kind)| mapping.kind(field) != Some(kind))?;
+    let found = mapping.kind(wrong.0).unwrap_or("not mapped");
+    Some(format!(
+        "the index was created without Temporal's index template ({} is {found}, not {}): stop what writes to it, delete it, put the \
+         template and create it again with temporal-elasticsearch-tool",
+        wrong.0, wrong.1
+    ))
+}
+
+/// The query for the documents of `keys`, and possibly of other pairings of their halves.
+fn among(keys: &[Key]) -> Value {
+    let mut namespaces: Vec<&str> = keys.iter().map(|key| key.namespace_id.as_str()).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let mut runs: Vec<&str> = keys.iter().map(|key| key.run_id.as_str()).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    json!({"bool": {"filter": [{"terms": {"NamespaceId": namespaces}}, {"terms": {"RunId": runs}}]}})
+}
+
+#[async_trait]
+impl Read for Elasticsearch {
+    fn describe(&self) -> String {
+        self.cluster.name.clone()
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::Nanosecond
+    }
+
+    fn versioned(&self) -> bool {
+        true
+    }
+
+    async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.refresh_for_scan().await?;
+        self.scan_windows(range, limit).await
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        let found = self.fetch(keys).await?;
+        Ok(found.into_values().map(|hit| hit.record).collect())
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        let mut versions: BTreeMap<Key, Option<i64>> = BTreeMap::new();
+        if keys.is_empty() {
+            return Ok(versions);
+        }
+        self.refresh().await?;
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            let mut body = json!({
+                "version": true, "size": KEYS_AT_ONCE, "track_total_hits": false,
+                "_source": false, "docvalue_fields": ["NamespaceId", "RunId"],
+            });
+            body["query"] = among(keys);
+            for hit in self.hits(&body).await? {
+                let field = |name: &str| hit.pointer(&format!("/fields/{name}/0")).and_then(Value::as_str);
+                let (Some(namespace), Some(run)) = (field("NamespaceId"), field("RunId")) else {
+                    continue;
+                };
+                let version = versions.entry(Key::new(namespace, run)).or_default();
+                *version = (*version).max(hit["_version"].as_i64());
+            }
+        }
+        let asked: std::collections::BTreeSet<&Key> = keys.iter().collect();
+        versions.retain(|key, _| asked.contains(key));
+        Ok(versions)
+    }
+
+    async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
+        let buckets = self.by_namespace(namespace_id).await?;
+        let count = |bucket: &Value| {
+            let id = bucket.pointer("/key/id")?.as_str()?;
+            let all = bucket["doc_count"].as_u64()?;
+            let open = bucket.pointer("/open/doc_count")?.as_u64()?;
+            let closed = all.saturating_sub(open);
+            Some((id.to_owned(), Count { open, closed }))
+        };
+        Ok(buckets.iter().filter_map(count).collect())
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        Ok(self.count(None).await?.into_keys().collect())
+    }
+
+    async fn open_started_before(
+        &self,
+        before: Timestamp,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>, Error> {
+        self.refresh().await?;
+        self.open_page(before, range, limit).await
+    }
+}
+
+#[async_trait]
+impl Write for Elasticsearch {
+    fn describe(&self) -> String {
+        self.cluster.name.clone()
+    }
+
+    async fn put(&self, records: &[Record]) -> Result<u64, Error> {
+        self.put_batch(records).await
+    }
+
+    async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        self.rewrite_batch(changes).await
+    }
+
+    async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
+        self.delete_batch(condemned).await
+    }
+}

@@ -1,0 +1,286 @@
+//! Bulk writes, under the versions of the server.
+//!
+//! The server writes with `version_type: external`, the task's id being the version (1.30.8:
+//! common/persistence/visibility/store/elasticsearch/client/bulk_processor_v7.go): a document is replaced only by a later
+//! version, decided inside the shard. So do we:
+//!
+//! - **put** is `index` with `external`: absent or lower is written, equal or later is a conflict (409), which is done.
+//!   A record without a version is written as 0, which only ever inserts.
+//! - **rewrite** must keep the version, and a condition on the sequence number would raise it by one, which may be just the
+//!   version of the server's next task. It is `index` with `external_gte` at the version that was seen, after the
+//!   content was seen to be what it should. Versions only grow, and one version is one write of the server: what has
+//!   been written since has a later version, and the exchange loses.
+//! - **delete** is `external_gte` at the latest version that it may be.
+//!
+//! A deleted document's version is remembered for `index.gc_deletes`, 60 s by default. Within that time a put or rewrite
+//! of a lower version loses to a delete, so that neither brings back what the server deleted after we looked: a call is
+//! bounded to half of it. It also means that a record that we delete is not put again within a minute at the same
+//! version; a comparison after that puts it right.
+//!
+//! Items are judged one by one. What the cluster had no room for is sent again after a pause, some times; what it refuses
+//! is named when the others are done.
+
+use crossfade_visibility::ports::{Condemned, Error, Rewrite};
+use crossfade_visibility::record::{Key, Record, latest_of_each};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+use super::client::{Body, Call, PAUSES, USUAL};
+use super::{Elasticsearch, document, fault};
+
+/// Bytes of one request, if no single document is longer: what the cluster's makers advise.
+const REQUEST: usize = 5 << 20;
+
+/// One action of a bulk, with its lines.
+struct Item {
+    key: Key,
+    lines: String,
+}
+
+/// What one request came to.
+#[derive(Default)]
+struct Sent {
+    /// Documents that changed.
+    changed: u64,
+    /// Items that the cluster had no room for, or was too long with others.
+    again: Vec<Item>,
+    /// The first item that it refuses.
+    refused: Option<Error>,
+}
+
+impl Item {
+    fn index(record: &Record, id: &str, version: i64, version_type: &str) -> Self {
+        let action = json!({"index": {"_id": id, "version": version, "version_type": version_type}});
+        Self {
+            key: record.key.clone(),
+            lines: format!("{action}\n{}\n", document::of(record)),
+        }
+    }
+
+    fn delete(key: &Key, id: &str, at_most: Option<i64>) -> Self {
+        let action = match at_most {
+            Some(version) => json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}}),
+            None => json!({"delete": {"_id": id}}),
+        };
+        Self {
+            key: key.clone(),
+            lines: format!("{action}\n"),
+        }
+    }
+}
+
+impl Elasticsearch {
+    pub(super) async fn put_batch(&self, records: &[Record]) -> Result<u64, Error> {
+        if records.is_empty() {
+            return Ok(0);
+        }
+        self.index_exists().await?;
+        let records = latest_of_each(records);
+        // Where a Workflow Id had to be cut, the server at work may have cut it otherwise.
+        let cut: Vec<Key> = records
+            .iter()
+            .filter(|record| document::has_cut_id(record))
+            .map(|record| record.key.clone())
+            .collect();
+        let held = self.fetch(&cut).await?;
+        let items = records.iter().map(|record| {
+            let id = held
+                .get(&record.key)
+                .map_or_else(|| document::id(record), |hit| hit.id.clone());
+            Item::index(record, &id, record.version.unwrap_or(0), "external")
+        });
+        self.bulk(items.collect()).await
+    }
+
+    pub(super) async fn rewrite_batch(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        let keys: Vec<Key> = changes.iter().map(|change| change.seen.key.clone()).collect();
+        let held = self.fetch(&keys).await?;
+        let unchanged = changes.iter().filter_map(|change| {
+            let held = held.get(&change.seen.key)?;
+            // A version never goes down here: the exchange would lose.
+            (held.record == change.seen && change.to.version >= change.seen.version).then_some((held, change))
+        });
+        let items = unchanged.map(|(held, change)| {
+            let version = change.to.version.unwrap_or(0);
+            Item::index(&change.to, &held.id, version, "external_gte")
+        });
+        self.bulk(items.collect()).await
+    }
+
+    pub(super) async fn delete_batch(&self, condemned: &[Condemned]) -> Result<u64, Error> {
+        let keys: Vec<Key> = condemned.iter().map(|condemned| condemned.key.clone()).collect();
+        let held = self.fetch(&keys).await?;
+        let items = condemned.iter().filter_map(|condemned| {
+            let hit = held.get(&condemned.key)?;
+            let allowed = condemned
+                .at_most
+                .is_none_or(|at_most| hit.record.version.is_none_or(|version| version <= at_most));
+            allowed.then(|| Item::delete(&condemned.key, &hit.id, condemned.at_most))
+        });
+        self.bulk(items.collect()).await
+    }
+
+    /// The first write to an index that is gone would make another one, without Temporal's mapping.
+    async fn index_exists(&self) -> Result<(), Error> {
+        let answer = self.cluster.call(&Call::head(self.index.clone())).await?;
+        match answer.status {
+            200..=299 => Ok(()),
+            404 => Err(Error::Schema {
+                store: self.cluster.name.clone(),
+                reason: "the index is gone".to_owned(),
+            }),
+            status => Err(fault::of(&self.cluster.name, status, &answer.body)),
+        }
+    }
+
+    /// Carries out all of `items`, in as many requests as it takes; gives the number of documents that changed.
+    async fn bulk(&self, items: Vec<Item>) -> Result<u64, Error> {
+        if items.is_empty() {
+            return Ok(0);
+        }
+        let mut changed = 0;
+        let mut refused = None;
+        let mut waiting = items;
+        let mut pauses = PAUSES.iter();
+        loop {
+            let mut again = Vec::new();
+            let mut requests = in_requests(waiting);
+            while let Some(request) = requests.pop() {
+                let sent = self.send(request, &mut requests).await?;
+                changed += sent.changed;
+                again.extend(sent.again);
+                refused = refused.or(sent.refused);
+            }
+            waiting = again;
+            if waiting.is_empty() {
+                break;
+            }
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(*pause).await,
+                None => {
+                    return Err(Error::Busy {
+                        store: self.cluster.name.clone(),
+                        reason: format!("it has no room for {} more writes (HTTP 429 or 503)", waiting.len()),
+                    });
+                }
+            }
+        }
+        refused.map_or(Ok(changed), Err)
+    }
+
+    /// Sends one request. One that is too long is cut in two, which are added to `requests`.
+    async fn send(&self, items: Vec<Item>, requests: &mut Vec<Vec<Item>>) -> Result<Sent, Error> {
+        let body: String = items.iter().map(|item| item.lines.as_str()).collect();
+        let bytes = body.len();
+        self.written.store(true, Ordering::SeqCst);
+        let call = Call {
+            method: Method::POST,
+            path: format!("{}/_bulk", self.index),
+            query: &[],
+            body: Body::Lines(body),
+            timeout: USUAL,
+        };
+        let answer = match self.cluster.call(&call).await {
+            Ok(answer) if answer.status != 413 => answer,
+            // A node may hang up in the middle of a request that is too long before its answer is read.
+            Err(error) if !is_cut_off(&error) || !self.is_there().await => return Err(error),
+            Ok(_) | Err(_) => return self.cut(items, bytes, requests),
+        };
+        if !(200..300).contains(&answer.status) {
+            return Err(fault::of(&self.cluster.name, answer.status, &answer.body));
+        }
+        self.judge(items, &answer.body)
+    }
+
+    fn cut(&self, mut items: Vec<Item>, bytes: usize, requests: &mut Vec<Vec<Item>>) -> Result<Sent, Error> {
+        if items.len() > 1 {
+            let half = items.split_off(items.len() / 2);
+            requests.extend([half, items]);
+            return Ok(Sent::default());
+        }
+        let refused = items.pop().map(|item| Error::Refused {
+            store: self.cluster.name.clone(),
+            key: item.key,
+            reason: format!("its document has {bytes} bytes, more than the cluster takes (http.max_content_length)"),
+        });
+        Ok(Sent {
+            refused,
+            ..Sent::default()
+        })
+    }
+
+    async fn is_there(&self) -> bool {
+        self.cluster.once(&Call::head("")).await.is_ok()
+    }
+
+    /// What became of each item.
+    fn judge(&self, items: Vec<Item>, answer: &Value) -> Result<Sent, Error> {
+        let store = || self.cluster.name.clone();
+        let results = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if results.len() != items.len() {
+            return Err(Error::Failed {
+                store: store(),
+                reason: format!("a bulk of {} items was answered for {}", items.len(), results.len()),
+            });
+        }
+        let mut sent = Sent::default();
+        for (item, result) in items.into_iter().zip(results) {
+            let result = result
+                .as_object()
+                .and_then(|result| result.values().next())
+                .unwrap_or(&Value::Null);
+            let (status, error) = (result["status"].as_u64().unwrap_or(0), &result["error"]);
+            match u16::try_from(status).unwrap_or(0) {
+                200..=299 => sent.changed += 1,
+                _ if fault::is_block(error) => return Err(fault::of(&self.cluster.name, 403, error)),
+                // Already as late, or later; already gone.
+                409 => {}
+                404 if error.is_null() => {}
+                404 => {
+                    return Err(Error::Schema {
+                        store: store(),
+                        reason: "the index is gone".to_owned(),
+                    });
+                }
+                429 | 500..=599 => sent.again.push(item),
+                401 | 403 => {
+                    return Err(Error::Denied {
+                        store: store(),
+                        reason: format!("HTTP {status}: {}", fault::kind(error)),
+                    });
+                }
+                _ => {
+                    sent.refused.get_or_insert(Error::Refused {
+                        store: store(),
+                        key: item.key,
+                        reason: fault::about_content(error),
+                    });
+                }
+            }
+        }
+        Ok(sent)
+    }
+}
+
+/// Whether a request may have been too long for the other side.
+fn is_cut_off(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { reason, .. } if !reason.contains("tcp connect"))
+}
+
+/// Cuts items into requests of at most [`REQUEST`] bytes, or one item.
+fn in_requests(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut requests: Vec<Vec<Item>> = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        bytes += item.lines.len();
+        match requests.last_mut() {
+            Some(request) if bytes <= REQUEST => request.push(item),
+            _ => {
+                bytes = item.lines.len();
+                requests.push(vec![item]);
+            }
+        }
+    }
+    requests
+}
