@@ -9,24 +9,27 @@ use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{
     order::{
-        ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords, DynamicConfigSet,
-        FinalCheck, FinallyChecked, Heartbeat, HostConfigured, HostFacts, InspectHost, PrepareTarget, ProveReads,
-        ProveWrites, ReadWait, ReadsProven, SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
+        AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
+        DynamicConfigSet, FinalCheck, FinallyChecked, Heartbeat, HostConfigured, HostFacts, InspectHost, PrepareTarget,
+        ProveReads, ProveWrites, ReadWait, ReadsProven, RefreshRecords, Refreshed, RegisterAttributes,
+        SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
     },
     problem::{Code, Problem},
 };
 use crossfade_workflow::activities as contract;
+use jiff::{SignedDuration, Timestamp};
 use temporalio_client::tonic::IntoRequest;
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::work::{
+    attributes,
     beat::{Beat, beating, earlier},
-    comparing, copying, finishing, frontend, host_files,
+    clock, comparing, copying, finishing, frontend, host_files,
     hosts::{self, Turns},
     problems::failure,
-    reads, stores, target, waiting, writes,
+    reads, refreshing, stores, target, waiting, writes,
 };
 
 /// Bodies of the work that any worker can do.
@@ -37,6 +40,9 @@ pub(crate) struct ClusterActivities;
 pub(crate) struct HostActivities {
     turns: Arc<Turns>,
 }
+
+/// How long an order may take from the server to the work: what a clock may seem to be ahead for that reason alone.
+const DELIVERED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// One piece of work with signs of life; its problem is the activity's failure.
 async fn one<T>(
@@ -86,7 +92,7 @@ impl ClusterActivities {
 
     #[activity(definition = contract::InspectClusterMarker)]
     async fn inspect_cluster(ctx: ActivityContext, context: Context) -> Result<ClusterFacts, ActivityError> {
-        one(&ctx, &Beat::default(), frontend::inspect(&context.spec)).await
+        one(&ctx, &Beat::default(), frontend::inspect(&context)).await
     }
 
     #[activity(definition = contract::InspectStoresMarker)]
@@ -103,6 +109,21 @@ impl ClusterActivities {
     async fn prove_writes(ctx: ActivityContext, order: ProveWrites) -> Result<WritesProven, ActivityError> {
         let beat = Beat::default();
         one(&ctx, &beat, writes::prove(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::RegisterAttributesMarker)]
+    async fn register_attributes(
+        ctx: ActivityContext,
+        order: RegisterAttributes,
+    ) -> Result<AttributesRegistered, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, attributes::register(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::RefreshRecordsMarker)]
+    async fn refresh_records(ctx: ActivityContext, order: RefreshRecords) -> Result<Refreshed, ActivityError> {
+        let beat = Beat::resuming(earlier(&ctx));
+        one(&ctx, &beat, refreshing::run(&order, &beat)).await
     }
 
     #[activity(definition = contract::CopyRecordsMarker)]
@@ -140,7 +161,20 @@ impl ClusterActivities {
 impl HostActivities {
     #[activity(definition = contract::InspectHostMarker)]
     async fn inspect_host(ctx: ActivityContext, order: InspectHost) -> Result<HostFacts, ActivityError> {
-        several(&ctx, async { host_files::inspect(&order) }).await
+        let now = Timestamp::now();
+        let server = ctx.info().started_time.and_then(|time| Timestamp::try_from(time).ok());
+        several(&ctx, async {
+            let facts = host_files::inspect(&order)?;
+            let off = server.map_or(SignedDuration::ZERO, |server| {
+                clock::off_by(now, server, server + DELIVERED_WITHIN)
+            });
+            let whose = format!("the clock of host `{}`", order.host.name);
+            match clock::skewed(off, &whose, "that of the server which runs the migration") {
+                Some(problem) => Err(vec![problem.at(format!("host {}", order.host.name))]),
+                None => Ok(facts),
+            }
+        })
+        .await
     }
 
     #[activity(definition = contract::ConfigureHostMarker)]
@@ -158,6 +192,6 @@ impl HostActivities {
         ctx: ActivityContext,
         order: SetDynamicConfig,
     ) -> Result<DynamicConfigSet, ActivityError> {
-        one(&ctx, &Beat::default(), async { host_files::set_dynamic(&order) }).await
+        one(&ctx, &Beat::default(), host_files::set_dynamic(&order)).await
     }
 }

@@ -3,14 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    existing::{COPIED_A_SECOND, Means, REFRESHED_A_SECOND},
     period::Period,
     plan::NamespacePlan,
-    spec::{ExistingRecords, Spec},
+    spec::Spec,
 };
 
-/// Records a second that a copy is taken to write where no lower rate is asked for: the slow end of what SQL stores
-/// on a local network do.
-const COPIED_A_SECOND: u64 = 2_000;
 /// Records a second that a comparison is taken to read from both stores, in the same way.
 const COMPARED_A_SECOND: u64 = 5_000;
 /// What a host's restart is taken to last until it is proven healthy, in seconds.
@@ -27,6 +25,9 @@ pub struct Estimate {
     pub restarting: u64,
     /// The longest that those restarts may take, by the hosts' `restart_within`.
     pub restarting_at_most: u64,
+    /// Refreshing existing records from the cluster's own state.
+    #[serde(default)]
+    pub refreshing: u64,
     /// Copying the existing records.
     pub copying: u64,
     /// Comparing every record, once for verify and once for promote.
@@ -54,18 +55,20 @@ impl Estimate {
         let rate = spec
             .records_per_second
             .map_or(COPIED_A_SECOND, |rate| COPIED_A_SECOND.min(rate.max(1).into()));
+        let refreshed_a_second = u64::from(spec.records_per_second.unwrap_or(REFRESHED_A_SECOND)).max(1);
         let longest = namespaces
             .iter()
             .map(|namespace| namespace.retention_seconds)
             .max()
             .unwrap_or_default();
-        let backfill = spec.existing_records != ExistingRecords::Wait;
-        let wait = spec.existing_records != ExistingRecords::Backfill;
+        let backfill = spec.existing_records.backfills();
+        let wait = spec.existing_records.waits();
         Self {
             dynamic_config: changes * poll_seconds,
             restarts,
             restarting: restarts * RESTART_SECONDS,
             restarting_at_most: 2 * within,
+            refreshing: refreshed(namespaces).div_ceil(refreshed_a_second),
             copying: if backfill { records.div_ceil(rate) } else { 0 },
             comparing: 2 * records.div_ceil(COMPARED_A_SECOND),
             retention_wait: if wait { longest } else { 0 },
@@ -75,7 +78,13 @@ impl Estimate {
 
     /// All parts together, in seconds.
     pub fn total(&self) -> u64 {
-        self.dynamic_config + self.restarting + self.copying + self.comparing + self.retention_wait + self.soaking
+        self.dynamic_config
+            + self.restarting
+            + self.refreshing
+            + self.copying
+            + self.comparing
+            + self.retention_wait
+            + self.soaking
     }
 
     /// In words, a line for each part that takes any time, the sum first.
@@ -94,6 +103,10 @@ impl Estimate {
                     self.restarts
                 ),
             ),
+            part(
+                self.refreshing,
+                "for refreshing existing records from the cluster's own state".to_owned(),
+            ),
             part(self.copying, "for copying existing records".to_owned()),
             part(self.comparing, "for comparing every record twice".to_owned()),
             part(
@@ -108,4 +121,17 @@ impl Estimate {
         );
         std::iter::once(total).chain(parts.into_iter().flatten()).collect()
     }
+}
+
+/// The executions that are refreshed if the target lacks all of them.
+fn refreshed(namespaces: &[NamespacePlan]) -> u64 {
+    namespaces
+        .iter()
+        .flat_map(|namespace| {
+            let existing = &namespace.existing;
+            [(existing.open, namespace.open), (existing.closed, namespace.closed)]
+        })
+        .filter(|(means, _)| *means == Means::Refresh)
+        .map(|(_, records)| records)
+        .sum()
 }

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! Read the modules in this order: [`spec`] (what the operator asks), [`stage`] (the way), [`route`] (which
-//! way is open), [`settings`] (what each stage means in the server's own configuration), [`order`] (what
+//! way is open), [`existing`] (how old records reach the target), [`settings`] (what each stage means in the server's own configuration), [`order`] (what
 //! activities are told and answer), [`plan`] (what preflight found), [`progress`] (where a migration
 //! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do).
 
+pub mod attributes;
 pub mod drift;
 pub mod estimate;
+pub mod existing;
 pub mod message;
 pub mod operator;
 pub mod order;

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attributes::Attributes,
     drift::Drift,
+    existing::Refreshables,
     plan::FilePlan,
     route::Place,
     settings::{DynamicConfig, HostConfig},
@@ -45,6 +47,9 @@ pub struct ClusterFacts {
     pub visibility_stores: Vec<String>,
     /// Every Namespace, temporal-system too.
     pub namespaces: Vec<NamespaceFacts>,
+    /// The custom search attributes that are registered; `None` from a worker that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
 }
 
 /// One Namespace.
@@ -86,6 +91,10 @@ pub struct HostFacts {
     pub poll_seconds: u64,
     /// Every edit that is planned for this host's files, in order.
     pub files: Vec<FilePlan>,
+    /// Whether `history.visibilityProcessorEnableCloseWorkflowCleanup` stands in the dynamic config file, whatever its
+    /// value: what was cleaned up while it was on stays so.
+    #[serde(default)]
+    pub close_cleanup: bool,
     /// Things an operator should know about these files.
     pub warnings: Vec<String>,
 }
@@ -99,8 +108,26 @@ pub struct StoreFacts {
     pub target: StoreFact,
     /// The source's records by Namespace, leftovers of deleted Namespaces too.
     pub namespaces: Vec<NamespaceRecords>,
+    /// What the target cannot hold as the source has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<Unfit>,
     /// Things an operator should know about these stores.
     pub warnings: Vec<String>,
+}
+
+/// One thing that the target cannot hold as the source has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// What, in words: the column and the bound.
+    pub what: String,
+    /// In how many records.
+    pub records: u64,
+    /// How many records were looked at.
+    pub of: u64,
+    /// Whether such a record cannot be written at all (else it is written with less detail).
+    pub refused: bool,
+    /// The key of one of them.
+    pub example: String,
 }
 
 /// What one store says.
@@ -187,6 +214,9 @@ pub struct SetDynamicConfig {
     pub host: Host,
     /// The state to reach.
     pub to: DynamicConfig,
+    /// The search attributes as preflight found them, given where reads move: a change is a problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
 }
 
 /// A host's dynamic config file is as ordered.
@@ -213,6 +243,9 @@ pub struct ProveWrites {
     pub source: bool,
     /// Whether canaries must be in the target.
     pub target: bool,
+    /// The search attributes as preflight found them; a change is a problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
 }
 
 /// Canaries were seen where they should be.
@@ -250,6 +283,57 @@ pub struct Copied {
     pub written: u64,
     /// Records removed from the target again, since the source dropped them meanwhile.
     pub withdrawn: u64,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+/// Order: have the server know the source's custom search attributes for the target, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegisterAttributes {
+    /// The migration.
+    pub context: Context,
+    /// The search attributes as preflight found them; a change is a problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+}
+
+/// The server knows them, read back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AttributesRegistered {
+    /// How many the target's index has now, of those that the source's has.
+    pub agreed: u32,
+    /// The names that were registered by this order.
+    pub added: Vec<String>,
+}
+
+/// Order: have the server write anew what the target lacks, for a bounded time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefreshRecords {
+    /// The migration.
+    pub context: Context,
+    /// Where to go on; from the start when absent.
+    pub cursor: Option<String>,
+    /// The most refreshes a second; [`crate::existing::REFRESHED_A_SECOND`] when absent.
+    pub records_per_second: Option<u32>,
+    /// Return after about this many seconds, done or not.
+    pub budget_seconds: u64,
+    /// Which executions may be refreshed.
+    pub refresh: Refreshables,
+}
+
+/// How far refreshing came.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Refreshed {
+    /// Where to go on.
+    pub cursor: Option<String>,
+    /// Whether everything was looked at.
+    pub done: bool,
+    /// Records read from the source.
+    pub scanned: u64,
+    /// Executions refreshed.
+    pub refreshed: u64,
+    /// Executions that the target lacks and that are left to the copy: gone from the main store, or not to be refreshed.
+    pub left: u64,
     /// How long it took, in milliseconds.
     pub millis: u64,
 }
@@ -294,6 +378,12 @@ pub struct CompareRecords {
     pub cursor: Option<String>,
     /// Whether to repair what differs.
     pub repair: bool,
+    /// Which executions may be refreshed to repair their records; the others are copied.
+    #[serde(default, skip_serializing_if = "Refreshables::is_empty")]
+    pub refresh: Refreshables,
+    /// The search attributes as preflight found them; a change is a problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
     /// Return after about this many seconds, done or not.
     pub budget_seconds: u64,
 }
@@ -372,6 +462,12 @@ pub struct Heartbeat {
     pub scanned: u64,
     /// Records written in this activity so far.
     pub written: u64,
+    /// Executions refreshed in this activity so far.
+    #[serde(default)]
+    pub refreshed: u64,
+    /// Executions left to the copy in this activity so far.
+    #[serde(default)]
+    pub left: u64,
     /// Records withdrawn in this activity so far.
     #[serde(default)]
     pub withdrawn: u64,

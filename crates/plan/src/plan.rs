@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attributes::Attributes,
     estimate::Estimate,
-    order::{ClusterFacts, HostFacts, StoreFact, StoreFacts},
+    existing::{self, Existing, Means},
+    order::{ClusterFacts, HostFacts, StoreFact, StoreFacts, Unfit},
     period::Period,
     problem::{Code, Problem},
     route::{self, Form, Kind, Pair, Route, Version, Way},
@@ -39,6 +41,9 @@ pub struct HostPlan {
 pub struct NamespacePlan {
     /// Its name, or its id when it is deleted and only its records are left.
     pub name: String,
+    /// Its id; empty in plans of older workers.
+    #[serde(default)]
+    pub id: String,
     /// Its Retention Period in seconds; 0 is for ever.
     pub retention_seconds: u64,
     /// Whether histories are archived.
@@ -49,6 +54,19 @@ pub struct NamespacePlan {
     pub open: u64,
     /// Closed executions in the source.
     pub closed: u64,
+    /// How what was written before dual writes reaches the target.
+    #[serde(default)]
+    pub existing: Existing,
+}
+
+/// What follows the id of a Namespace of which only records are left.
+const DELETED: &str = " (deleted)";
+
+impl NamespacePlan {
+    /// Whether the Namespace is deleted and only its records are left.
+    pub fn is_deleted(&self) -> bool {
+        self.name.ends_with(DELETED)
+    }
 }
 
 /// What preflight found, and exactly what will be done.
@@ -87,6 +105,16 @@ pub struct Plan {
     /// How long it takes, roughly.
     #[serde(default)]
     pub estimate: Estimate,
+    /// The custom search attributes that were registered when the plan was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    /// Whether the server has to be told the search attributes for the target once it knows it: everywhere but between
+    /// SQL stores, whose columns it registers itself.
+    #[serde(default)]
+    pub registers_attributes: bool,
+    /// What the target cannot hold as the source has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<Unfit>,
     /// From this stage on there is no rollback.
     pub point_of_no_return: Stage,
     /// What the operator should know before approving.
@@ -126,7 +154,12 @@ pub fn assemble(
             .remedy("remove `secondaryVisibilityStore` from every host, restart, and start again"),
         );
     }
-    let namespaces = namespaces(cluster, stores);
+    let mut namespaces = namespaces(cluster, stores);
+    if let Some(way) = &way {
+        let close_cleanup = hosts.iter().any(|host| host.close_cleanup);
+        let decided = existing::decide(spec, way.pair.source, way.version, close_cleanup, &mut namespaces);
+        problems.extend(decided.err());
+    }
     problems.extend(unlimited_retention(spec, &namespaces));
     if !namespaces
         .iter()
@@ -162,6 +195,7 @@ pub fn assemble(
     let mut warnings: Vec<String> = hosts.iter().flat_map(|host| host.warnings.clone()).collect();
     warnings.extend(stores.warnings.iter().cloned());
     warnings.extend(retention_warnings(spec, &namespaces));
+    warnings.extend(stores.unfit.iter().map(unfit_in_words));
     if spec.cutover.shadow_reads {
         warnings.push(
             "cutover.shadow_reads: this release leaves the server's shadow reads off, since the server throws their \
@@ -189,13 +223,27 @@ pub fn assemble(
             })
             .collect(),
         poll_seconds,
-        steps: steps(spec, &first.source, poll_seconds),
+        steps: steps(
+            spec,
+            &first.source,
+            poll_seconds,
+            &namespaces,
+            registers_attributes(way.pair),
+        ),
         records: stores.source.records,
         estimate: Estimate::of(spec, stores.source.records, &namespaces, poll_seconds),
         namespaces,
+        attributes: cluster.attributes.clone(),
+        registers_attributes: registers_attributes(way.pair),
+        unfit: stores.unfit.clone(),
         point_of_no_return: Stage::Promote,
         warnings,
     })
+}
+
+/// Whether the server has to be told the search attributes for the target.
+fn registers_attributes(pair: Pair) -> bool {
+    (pair.source, pair.target) != (Kind::Sql, Kind::Sql)
 }
 
 fn pair_way(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Way, Problem> {
@@ -270,11 +318,13 @@ fn namespaces(cluster: &ClusterFacts, stores: &StoreFacts) -> Vec<NamespacePlan>
         .iter()
         .map(|facts| NamespacePlan {
             name: facts.name.clone(),
+            id: facts.id.clone(),
             retention_seconds: facts.retention_seconds,
             history_archival: facts.history_archival,
             visibility_archival: facts.visibility_archival,
             open: records(&facts.id).map_or(0, |records| records.open),
             closed: records(&facts.id).map_or(0, |records| records.closed),
+            existing: Existing::default(),
         })
         .collect();
     namespaces.extend(
@@ -283,19 +333,21 @@ fn namespaces(cluster: &ClusterFacts, stores: &StoreFacts) -> Vec<NamespacePlan>
             .iter()
             .filter(|records| !cluster.namespaces.iter().any(|facts| facts.id == records.namespace_id))
             .map(|records| NamespacePlan {
-                name: format!("{} (deleted)", records.namespace_id),
+                name: format!("{}{DELETED}", records.namespace_id),
+                id: records.namespace_id.clone(),
                 retention_seconds: 0,
                 history_archival: false,
                 visibility_archival: false,
                 open: records.open,
                 closed: records.closed,
+                existing: Existing::default(),
             }),
     );
     namespaces
 }
 
 fn unlimited_retention(spec: &Spec, namespaces: &[NamespacePlan]) -> Vec<Problem> {
-    if spec.existing_records == ExistingRecords::Backfill {
+    if !spec.existing_records.waits() {
         return Vec::new();
     }
     namespaces
@@ -333,8 +385,30 @@ fn retention_warnings(spec: &Spec, namespaces: &[NamespacePlan]) -> Vec<String> 
         .collect()
 }
 
+fn unfit_in_words(unfit: &Unfit) -> String {
+    format!(
+        "the target cannot hold {} ({} of {} records, for example {}): {}",
+        unfit.what,
+        unfit.records,
+        unfit.of,
+        unfit.example,
+        if unfit.refused {
+            "such records are not carried over, verify counts them as missing, and the server's own writes of such records \
+             fail"
+        } else {
+            "they are carried over with less detail"
+        }
+    )
+}
+
 /// The steps in words, in order: what `plan` prints and what the workflow walks.
-fn steps(spec: &Spec, source: &str, poll_seconds: u64) -> Vec<String> {
+fn steps(
+    spec: &Spec,
+    source: &str,
+    poll_seconds: u64,
+    namespaces: &[NamespacePlan],
+    registers_attributes: bool,
+) -> Vec<String> {
     let target = &spec.target.name;
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
     let mut steps = Vec::new();
@@ -361,17 +435,15 @@ fn steps(spec: &Spec, source: &str, poll_seconds: u64) -> Vec<String> {
             .iter()
             .map(|host| format!("{host}: add `{target}` as secondaryVisibilityStore, restart, prove it healthy")),
     );
+    if registers_attributes {
+        dual.push(format!(
+            "register the custom search attributes for `{target}` where they are missing, and read them back"
+        ));
+    }
     dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());
     dual.push("prove by a canary on every history shard that both stores are written".to_owned());
     stage(Stage::DualWrite, dual);
-    stage(
-        Stage::ExistingRecords,
-        match spec.existing_records {
-            ExistingRecords::Backfill => vec![format!("copy from `{source}` what `{target}` lacks")],
-            ExistingRecords::Wait => vec![wait_step()],
-            ExistingRecords::Both => vec![format!("copy from `{source}` what `{target}` lacks"), wait_step()],
-        },
-    );
+    stage(Stage::ExistingRecords, existing_steps(spec, source, namespaces));
     stage(
         Stage::Verify,
         vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
@@ -404,6 +476,28 @@ fn steps(spec: &Spec, source: &str, poll_seconds: u64) -> Vec<String> {
         .enumerate()
         .map(|(index, step)| format!("{}. {step}", index + 1))
         .collect()
+}
+
+fn existing_steps(spec: &Spec, source: &str, namespaces: &[NamespacePlan]) -> Vec<String> {
+    let target = &spec.target.name;
+    let refreshed = namespaces
+        .iter()
+        .filter(|namespace| [namespace.existing.open, namespace.existing.closed].contains(&Means::Refresh))
+        .count();
+    let mut steps = Vec::new();
+    if refreshed > 0 {
+        steps.push(format!(
+            "refresh what `{target}` lacks from the cluster's own state, in {refreshed} Namespaces"
+        ));
+    }
+    if spec.existing_records.backfills() {
+        let what = if refreshed > 0 { "still lacks" } else { "lacks" };
+        steps.push(format!("copy from `{source}` what `{target}` {what}"));
+    }
+    if spec.existing_records.waits() {
+        steps.push(wait_step());
+    }
+    steps
 }
 
 fn wait_step() -> String {

@@ -80,12 +80,16 @@ codes! {
     TargetNotEmpty, "target-not-empty", false, "use an empty store for the target";
     /// A Namespace keeps its records for ever, so waiting for its Retention Period never ends.
     RetentionUnlimited, "retention-unlimited", false, "use `existing_records: backfill`";
+    /// Refreshing closed executions would empty what they hold.
+    RefreshDestructive, "refresh-destructive", false, "use `existing_records: backfill`, which copies closed executions; or `both`, which also waits until they are gone";
     /// A store answered with an error while records were read or written.
     StoreFailed, "store-failed", true, "read the store's message; the step is tried again by itself";
     /// A host did not come up with the new file; the old one is back in place.
     HostDown, "host-down", false, "read the server's log on that host, correct the cause, then `resume` (or `rollback`)";
     /// A command or unit that restarts a service failed.
     RestartFailed, "restart-failed", false, "run the restart command by hand on that host and correct it, then `resume` (or `rollback`)";
+    /// Two machines' clocks differ by more than can be reasoned with.
+    ClockSkew, "clock-skew", false, "set the clocks of the hosts, of this worker's machine and of the stores right (NTP), then start again or `resume`";
     /// Canaries did not reach a store.
     CanaryLost, "canary-lost", false, "read the history service's log for visibility errors, then `resume` (or `rollback`)";
     /// The server does not know the custom search attributes for the target.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     drift::{Drift, DriftClass},
     message::{Approval, Remark, cut},
-    order::{Copied, NamespaceWait},
+    order::{Copied, NamespaceWait, Refreshed},
     plan::Plan,
     problem::Problem,
     settings::HostConfig,
@@ -130,6 +130,34 @@ impl CopyProgress {
     }
 }
 
+/// How far refreshing is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RefreshProgress {
+    /// All steps so far, added up; the cursor is the last one's.
+    pub refreshed: Refreshed,
+    /// The records that the source held when it began.
+    pub expected: u64,
+}
+
+impl RefreshProgress {
+    /// Adds a step.
+    pub fn add(&mut self, step: &Refreshed) {
+        let all = &mut self.refreshed;
+        all.scanned += step.scanned;
+        all.refreshed += step.refreshed;
+        all.left += step.left;
+        all.millis += step.millis;
+        all.cursor.clone_from(&step.cursor);
+        all.done = step.done;
+        self.expected = self.expected.max(all.scanned);
+    }
+
+    /// Whether nothing was refreshed, nor is to be.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How far the comparison is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VerifyProgress {
@@ -219,6 +247,9 @@ pub struct Progress {
     pub dynamic_config_touched: bool,
     /// When both stores were proven to be written on every shard.
     pub dual_since: Option<Timestamp>,
+    /// Refreshing.
+    #[serde(default, skip_serializing_if = "RefreshProgress::is_none")]
+    pub refresh: RefreshProgress,
     /// The copy.
     pub copy: CopyProgress,
     /// What the Retention wait still waits for.
@@ -233,6 +264,9 @@ pub struct Progress {
     pub cutover: CutoverProgress,
     /// The final check.
     pub final_records: Option<u64>,
+    /// Why the final check could not be made, where an operator went on without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
     /// When each stage began and ended.
     pub timings: Vec<StageTiming>,
     /// Who did what when; the newest last.
@@ -299,6 +333,7 @@ impl Progress {
             hosts: Vec::new(),
             dynamic_config_touched: false,
             dual_since: None,
+            refresh: RefreshProgress::default(),
             copy: CopyProgress::default(),
             wait: Vec::new(),
             wait_over: false,
@@ -306,6 +341,7 @@ impl Progress {
             accepted_drift: BTreeSet::new(),
             cutover: CutoverProgress::default(),
             final_records: None,
+            unchecked: None,
             timings: Vec::new(),
             audit: Vec::new(),
             audit_dropped: 0,
@@ -372,6 +408,9 @@ pub struct Status {
     pub hosts: Vec<HostState>,
     /// When both stores were proven to be written.
     pub dual_since: Option<Timestamp>,
+    /// Refreshing.
+    #[serde(default, skip_serializing_if = "RefreshProgress::is_none")]
+    pub refresh: RefreshProgress,
     /// The copy.
     pub copy: CopyProgress,
     /// Seconds until the copy is done, at the pace so far.
@@ -409,6 +448,7 @@ impl Status {
             gates: progress.spec.gates.clone(),
             hosts: progress.hosts.clone(),
             dual_since: progress.dual_since,
+            refresh: progress.refresh.clone(),
             copy: progress.copy.clone(),
             copy_seconds_left: progress.copy.seconds_left(),
             records_per_second: progress.records_per_second,

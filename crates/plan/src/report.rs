@@ -28,6 +28,9 @@ pub struct Report {
     pub target: Option<String>,
     /// When both stores were proven to be written.
     pub dual_since: Option<Timestamp>,
+    /// Executions whose records the server wrote anew from its own state.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refreshed: u64,
     /// Records that the copy wrote.
     pub copied: u64,
     /// Records of the last whole comparison.
@@ -38,6 +41,9 @@ pub struct Report {
     pub repaired: u64,
     /// Drift that the operator accepted.
     pub accepted_drift: BTreeSet<DriftClass>,
+    /// Why the last check against the source could not be made, where an operator went on without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
     /// Records in the target at the end.
     pub records: Option<u64>,
     /// Gates that were waited at and approved.
@@ -52,6 +58,10 @@ pub struct Report {
     pub next_steps: Vec<String>,
     /// The audit log.
     pub audit: Vec<AuditEntry>,
+}
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Report {
@@ -70,11 +80,13 @@ impl Report {
             source: plan.map(|plan| format!("{} ({})", plan.source_name, plan.source.description)),
             target: plan.map(|plan| format!("{} ({})", plan.target_name, plan.target.description)),
             dual_since: progress.dual_since,
+            refreshed: progress.refresh.refreshed.refreshed,
             copied: progress.copy.copied.written,
             compared: progress.verify.compared,
             drift: progress.verify.drift,
             repaired: progress.verify.repaired,
             accepted_drift: progress.accepted_drift.clone(),
+            unchecked: progress.unchecked.clone(),
             records: progress.final_records,
             gates_approved: u32::try_from(progress.opened.len()).unwrap_or(u32::MAX),
             approvals: progress.approvals.values().cloned().collect(),

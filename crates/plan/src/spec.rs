@@ -35,7 +35,8 @@ pub struct Spec {
     /// Whether the old datastore's definition stays in the files after promote.
     #[serde(default = "yes")]
     pub keep_source_datastore: bool,
-    /// The most records a second that are copied; unlimited when absent. `set-rate` changes it at any time.
+    /// The most records a second that are copied or refreshed. When absent copies are unlimited, and 50 executions a
+    /// second are refreshed. `set-rate` changes it at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub records_per_second: Option<u32>,
@@ -170,13 +171,28 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExistingRecords {
-    /// Copy what the target lacks while the cluster writes on.
+    /// Copy or refresh what the target lacks while the cluster writes on; which of the two is decided for each Namespace.
     #[default]
     Backfill,
     /// Wait the longest Retention Period after dual writes began, and for open workflows to close.
     Wait,
-    /// Copy, then wait as well.
+    /// As `backfill`, then wait as well.
     Both,
+    /// Refresh all that the target lacks from the cluster's own state, also where Archival is on (what is closed is then
+    /// archived a second time); copy what has no state left.
+    Refresh,
+}
+
+impl ExistingRecords {
+    /// Whether records are copied or refreshed.
+    pub fn backfills(self) -> bool {
+        self != Self::Wait
+    }
+
+    /// Whether the Retention Period is waited for.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Wait | Self::Both)
+    }
 }
 
 /// How reads move to the target.

@@ -1,7 +1,7 @@
 //! What preflight's facts become: a plan, or every problem at once.
 
 use crossfade_plan::{
-    order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts},
+    order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts, Unfit},
     plan::{FilePlan, Plan, assemble},
     problem::{Code, Problem},
     route::{Form, Place, Route},
@@ -38,6 +38,7 @@ fn cluster() -> ClusterFacts {
         shards: 4,
         visibility_stores: vec!["postgres12".into()],
         namespaces,
+        attributes: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn host(name: &str) -> HostFacts {
         dynamic_config: "/etc/dynamic.yaml".into(),
         poll_seconds: 10,
         files: vec![file(Stage::DualWrite, "+secondary"), file(Stage::Promote, "-secondary")],
+        close_cleanup: false,
         warnings: Vec::new(),
     }
 }
@@ -77,6 +79,7 @@ fn stores() -> StoreFacts {
         source: store("the old database", 1_030),
         target: store("the new database", 0),
         namespaces: vec![records("default", 30, 1_000)],
+        unfit: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -331,4 +334,23 @@ fn periods_that_no_clock_holds_are_refused() {
     let long = check(|spec| spec["cutover"]["soak"] = json!("366d")).unwrap_err();
     assert!(long.contains("cutover.soak") && long.contains("at most"), "{long}");
     check(|spec| spec["cutover"]["soak"] = json!("365d")).unwrap();
+}
+
+#[test]
+fn what_the_target_cannot_hold_is_in_the_plan_with_counts() {
+    let unfit = |refused| Unfit {
+        what: "a Workflow Id of more than 255 characters".into(),
+        records: 3,
+        of: 1_030,
+        refused,
+        example: "n/r".into(),
+    };
+    let stores = StoreFacts {
+        unfit: vec![unfit(true), unfit(false)],
+        ..stores()
+    };
+    let plan = planned(&spec(|_| ()), &cluster(), &[host("node-a")], &stores);
+    assert_eq!(plan.unfit, stores.unfit);
+    assert!(plan.warnings[0].contains("3 of 1030 records, for example n/r): such records are not carried over"));
+    assert!(plan.warnings[1].contains("carried over with less detail"));
 }

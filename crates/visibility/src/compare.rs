@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::copy::{Step, Watch};
+use crate::origin::Origin;
 use crate::ports::{Error, Range, Read, Target, Write};
 use crate::record::{Key, Record};
 use crate::repair::{Repaired, by_key, repair};
@@ -163,6 +164,36 @@ impl Outcome {
     }
 }
 
+/// What a comparison may use beside the two stores.
+#[derive(Clone, Copy, Default)]
+pub struct Means<'a> {
+    /// Puts right what is wrong at once.
+    pub repair_with: Option<&'a dyn Write>,
+    /// Asked about what only the target has, and for what the target lacks.
+    pub origin: Option<&'a dyn Origin>,
+}
+
+/// As [`compare_with`], with nothing but a way to write.
+///
+/// # Errors
+///
+/// Those of [`compare_with`].
+pub async fn compare(
+    source: &dyn Read,
+    target: &dyn Read,
+    repair_with: Option<&dyn Write>,
+    slice: &Range,
+    from: Progress,
+    options: Options,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<Outcome, Error> {
+    let means = Means {
+        repair_with,
+        origin: None,
+    };
+    compare_with(source, target, means, slice, from, options, watch).await
+}
+
 /// Compares the records of `slice` (a Namespace or all; its `after` is ignored) that come after `from`'s cursor, and
 /// puts right what is wrong at once when given a way to write. `from` is [`Progress::default`] or that of an earlier,
 /// stopped run of the same slice.
@@ -170,10 +201,10 @@ impl Outcome {
 /// # Errors
 ///
 /// What either store reports; the last progress reported is where to go on.
-pub async fn compare(
+pub async fn compare_with(
     source: &dyn Read,
     target: &dyn Read,
-    repair_with: Option<&dyn Write>,
+    means: Means<'_>,
     slice: &Range,
     from: Progress,
     options: Options,
@@ -185,7 +216,7 @@ pub async fn compare(
             target,
             by: Yardstick::between(source, target),
         },
-        repair_with,
+        means,
         options,
         progress: from.clone(),
         draft: from,
@@ -241,10 +272,24 @@ struct Suspect {
     in_source: Option<Record>,
 }
 
+/// A record that is wrong at the target, as the source has it, or else as the target does.
+struct Found {
+    drifted: Drifted,
+    record: Record,
+}
+
+fn records_of(found: &[Found], of: impl Fn(Class) -> bool) -> Vec<Record> {
+    found
+        .iter()
+        .filter(|found| of(found.drifted.class))
+        .map(|found| found.record.clone())
+        .collect()
+}
+
 /// A comparison under way. `draft` runs ahead; `progress` is what is settled and may be reported.
 struct Run<'a> {
     pair: Pair<'a>,
-    repair_with: Option<&'a dyn Write>,
+    means: Means<'a>,
     options: Options,
     progress: Progress,
     draft: Progress,
@@ -280,10 +325,12 @@ impl Run<'_> {
     async fn settle(&mut self) -> Result<(), Error> {
         let suspects = std::mem::take(&mut self.suspects);
         let looked_at = suspects.len() as u64;
-        let drifted = self.recheck(suspects).await?;
-        self.draft.settled += looked_at - drifted.len() as u64;
-        if let Some(write) = self.repair_with {
-            let keys: Vec<Key> = drifted.iter().map(|drifted| drifted.key.clone()).collect();
+        let found = self.recheck(suspects).await?;
+        let found = self.without_those_that_only_expired(found).await?;
+        self.draft.settled += looked_at - found.len() as u64;
+        if let Some(write) = self.means.repair_with {
+            self.restore(&found).await?;
+            let keys: Vec<Key> = found.iter().map(|found| found.drifted.key.clone()).collect();
             let target = Target {
                 read: self.pair.target,
                 write,
@@ -291,7 +338,7 @@ impl Run<'_> {
             let repaired = repair(self.pair.source, target, &keys, self.options.page).await?;
             self.draft.repaired.add(repaired);
         }
-        for drifted in drifted {
+        for Found { drifted, .. } in found {
             self.draft
                 .namespaces
                 .entry(drifted.key.namespace_id.clone())
@@ -303,7 +350,32 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn recheck(&self, mut suspects: Vec<Suspect>) -> Result<Vec<Drifted>, Error> {
+    /// What only the target has is right there while the execution exists: the source let its record expire.
+    async fn without_those_that_only_expired(&self, found: Vec<Found>) -> Result<Vec<Found>, Error> {
+        let Some(origin) = self.means.origin else {
+            return Ok(found);
+        };
+        let extra: Vec<Record> = records_of(&found, |class| class == Class::Extra);
+        if extra.is_empty() {
+            return Ok(found);
+        }
+        let existing = origin.existing(&extra).await?;
+        Ok(found
+            .into_iter()
+            .filter(|found| found.drifted.class != Class::Extra || !existing.contains(&found.drifted.key))
+            .collect())
+    }
+
+    /// Has what the source cannot give whole written by its origin, before the rest is put right from the source.
+    async fn restore(&self, found: &[Found]) -> Result<(), Error> {
+        let wrong = records_of(found, |class| matches!(class, Class::Missing | Class::Different));
+        match self.means.origin {
+            Some(origin) if !wrong.is_empty() => origin.restore(&wrong).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn recheck(&self, mut suspects: Vec<Suspect>) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
         for attempt in 1..=self.options.rechecks.max(1) {
             if suspects.is_empty() {
@@ -324,7 +396,7 @@ impl Run<'_> {
         &self,
         suspects: Vec<Suspect>,
         last: bool,
-        found: &mut Vec<Drifted>,
+        found: &mut Vec<Found>,
         in_motion: &mut Vec<Suspect>,
     ) -> Result<(), Error> {
         let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
@@ -338,7 +410,8 @@ impl Run<'_> {
                 continue;
             };
             if last || record == suspect.in_source {
-                found.push(drifted(suspect.key, class, record.as_ref(), held, self.pair.by));
+                let drifted = drifted(suspect.key, class, record.as_ref(), held, self.pair.by);
+                found.extend(record.or_else(|| held.cloned()).map(|record| Found { drifted, record }));
             } else {
                 in_motion.push(Suspect {
                     key: suspect.key,

@@ -13,11 +13,13 @@ pub mod compare;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod copy;
+pub mod fit;
 pub mod keeps;
 pub mod limits;
 pub mod memo;
 #[cfg(feature = "testing")]
 pub mod memory;
+pub mod origin;
 pub mod pace;
 pub mod ports;
 pub mod record;

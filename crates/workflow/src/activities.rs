@@ -12,9 +12,10 @@
 
 use crossfade_plan::{
     order::{
-        ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords, DynamicConfigSet,
-        FinalCheck, FinallyChecked, HostConfigured, HostFacts, InspectHost, PrepareTarget, ProveReads, ProveWrites,
-        ReadWait, ReadsProven, SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
+        AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
+        DynamicConfigSet, FinalCheck, FinallyChecked, HostConfigured, HostFacts, InspectHost, PrepareTarget,
+        ProveReads, ProveWrites, ReadWait, ReadsProven, RefreshRecords, Refreshed, RegisterAttributes,
+        SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
     },
     problem::Problem,
 };
@@ -65,6 +66,18 @@ impl ClusterWork {
     /// Proves by canaries on every history shard where the server writes.
     #[activity(name = name::PROVE_WRITES)]
     pub fn prove_writes(order: ProveWrites) -> Result<WritesProven, Problem> {
+        unimplemented!()
+    }
+
+    /// Has the server know the source's custom search attributes for the target, too, and reads them back.
+    #[activity(name = name::REGISTER_ATTRIBUTES)]
+    pub fn register_attributes(order: RegisterAttributes) -> Result<AttributesRegistered, Problem> {
+        unimplemented!()
+    }
+
+    /// Has the server write anew what the target lacks, for a bounded time; when cancelled, answers how far it came.
+    #[activity(name = name::REFRESH_RECORDS)]
+    pub fn refresh_records(order: RefreshRecords) -> Result<Refreshed, Problem> {
         unimplemented!()
     }
 
@@ -124,6 +137,7 @@ pub use cluster_work::{
     CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker, FinalCheck as FinalCheckMarker,
     InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker, PrepareTarget as PrepareTargetMarker,
     ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker, ReadWait as ReadWaitMarker,
+    RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
     ReleaseLock as ReleaseLockMarker, TakeLock as TakeLockMarker,
 };
 pub use host_work::{

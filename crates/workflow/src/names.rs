@@ -48,6 +48,10 @@ pub mod activity {
     pub const SET_DYNAMIC_CONFIG: &str = "set-dynamic-config";
     /// Prove where the server writes.
     pub const PROVE_WRITES: &str = "prove-writes";
+    /// Have the server know the source's search attributes for the target.
+    pub const REGISTER_ATTRIBUTES: &str = "register-attributes";
+    /// Have the server write anew what the target lacks.
+    pub const REFRESH_RECORDS: &str = "refresh-records";
     /// Copy what the target lacks.
     pub const COPY_RECORDS: &str = "copy-records";
     /// Say what the Retention wait still waits for.

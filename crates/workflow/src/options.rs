@@ -97,6 +97,19 @@ pub fn scan(summary: &str) -> ActivityOptions {
     options(seconds(24 * 3600), work_retries(), summary)
 }
 
+/// As [`scan`], tried for some minutes only: the final check, whose source may have been decommissioned early. What it
+/// cannot reach then is told to the operator, who can bring it back or go on without.
+#[must_use]
+pub fn last_scan(summary: &str) -> ActivityOptions {
+    let retries = RetryPolicy::builder()
+        .initial_interval(seconds(1))
+        .backoff_coefficient(2.0)
+        .maximum_interval(seconds(60))
+        .maximum_attempts(10)
+        .build();
+    options(seconds(24 * 3600), retries, summary)
+}
+
 /// A slice of copying or comparing: its own time and as much again, since a page is never cut short.
 #[must_use]
 pub fn slice(summary: &str) -> ActivityOptions {

@@ -115,6 +115,7 @@ async fn source_is_written(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         shards,
         source: true,
         target: false,
+        attributes: None,
     };
     ordered(
         ctx,

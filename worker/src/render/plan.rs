@@ -2,6 +2,7 @@
 
 use console::style;
 use crossfade_plan::{
+    existing,
     order::StoreFact,
     plan::{FilePlan, HostPlan, Plan},
 };
@@ -25,6 +26,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
         format!("Route\n{}", lines(&plan.route_notes)),
         format!("Stores\n{}", stores(plan)),
         format!("Namespaces\n{}", namespaces(plan)),
+        format!("Existing records\n{}", lines(&existing::lines(&plan.namespaces))),
         format!(
             "Edits, host by host in the order of their restarts\n\n{}",
             edits(&plan.hosts)

@@ -170,6 +170,7 @@ fn records(status: &Status) -> Vec<String> {
     let mut parts = Vec::new();
     let copied = &status.copy.copied;
     let mut lines = Vec::new();
+    lines.extend(refreshed(status));
     if copied.scanned > 0 || copied.done {
         let left = match status.copy_seconds_left {
             _ if copied.done => ", done".to_owned(),
@@ -226,6 +227,22 @@ fn records(status: &Status) -> Vec<String> {
         parts.push(format!("Waits for records of before dual writes\n{table}"));
     }
     parts
+}
+
+/// What the server wrote anew from its own state, where anything is refreshed at all.
+fn refreshed(status: &Status) -> Option<String> {
+    if status.refresh.is_none() {
+        return None;
+    }
+    let all = &status.refresh.refreshed;
+    Some(format!(
+        "  refreshed {} of {} looked at, {} refreshed, {} left to the copy{}",
+        count(all.scanned),
+        counted(status.refresh.expected, "record"),
+        count(all.refreshed),
+        count(all.left),
+        if all.done { ", done" } else { "" }
+    ))
 }
 
 fn reads(cutover: CutoverProgress) -> &'static str {

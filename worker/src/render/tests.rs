@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossfade_plan::{
     drift::{Drift, DriftClass},
     estimate::Estimate,
+    existing::Existing,
     message::Approval,
     order::{Copied, Heartbeat, NamespaceWait, StoreFact},
     plan::{FilePlan, HostPlan, NamespacePlan, Plan},
@@ -46,6 +47,13 @@ fn some_plan() -> Plan {
         visibility_archival: archival,
         open,
         closed,
+        id: format!("id-of-{name}"),
+        existing: Existing {
+            why: "the source holds whole records".to_owned(),
+            seconds: 617,
+            cost: "none".to_owned(),
+            ..Existing::default()
+        },
     };
     let namespaces = vec![
         namespace("default", 259_200, 12, 1_234_000, false),
@@ -92,6 +100,9 @@ fn some_plan() -> Plan {
         poll_seconds: 10,
         namespaces,
         records: 1_234_567,
+        attributes: None,
+        registers_attributes: false,
+        unfit: Vec::new(),
         steps: vec![
             "1. prepare-target: check the schema".to_owned(),
             "2. gate dual-write: wait for `approve`".to_owned(),

@@ -4,17 +4,27 @@ use std::time::Duration;
 
 use crossfade_plan::{
     drift,
+    existing::REFRESHED_A_SECOND,
     order::{CompareRecords, Compared},
     problem::Problem,
 };
 use crossfade_visibility::{
-    compare::{self, Options, Progress},
+    compare::{self, Means, Options, Progress},
     copy::Step,
+    keeps::Column,
+    origin::Origin,
     ports::Range,
 };
 use tokio::time::Instant;
 
-use super::{beat::Beat, cursor, problems::store as store_problem, stores};
+use super::{
+    attributes,
+    beat::Beat,
+    cursor, frontend,
+    problems::store as store_problem,
+    refreshing::{ClusterState, Refresher},
+    stores,
+};
 
 /// Keys of differing records that are named.
 const SAMPLES: usize = 3;
@@ -24,6 +34,20 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let until = Instant::now() + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
     let (source, target, write) = (stores.source.read(), stores.target.read(), stores.target.write());
+    let frontend = frontend::open(&order.context.spec).await?;
+    if order.attributes.is_some() {
+        attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;
+    }
+    // A whole source of the target's family needs no other witness.
+    let origin = if source.keeps().has(Column::SearchAttributes) {
+        None
+    } else {
+        let spec = &order.context.spec;
+        Some(ClusterState {
+            refresher: Refresher::new(spec, order.refresh.clone(), REFRESHED_A_SECOND).await?,
+            target: target.clone(),
+        })
+    };
     let earlier = beat.now();
     let from = Progress {
         cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
@@ -45,11 +69,14 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
             Step::Continue
         }
     };
-    let repair_with = order.repair.then_some(&*write);
-    let outcome = compare::compare(
+    let means = Means {
+        repair_with: order.repair.then_some(&*write),
+        origin: origin.as_ref().map(|origin| origin as &dyn Origin),
+    };
+    let outcome = compare::compare_with(
         &*source,
         &*target,
-        repair_with,
+        means,
         &Range::default(),
         from,
         Options::default(),

@@ -10,8 +10,9 @@ use crossfade_plan::{
 };
 
 use super::{
+    attributes,
     problems::{call, connect},
-    secrets,
+    secrets, stores,
 };
 
 /// How the spec reaches the frontend.
@@ -49,11 +50,17 @@ pub(crate) async fn await_open(spec: &Spec, within: Duration) -> Result<Frontend
 }
 
 /// Asks the cluster about itself.
-pub(crate) async fn inspect(spec: &Spec) -> Result<ClusterFacts, Problem> {
-    let frontend = open(spec).await?;
+pub(crate) async fn inspect(context: &Context) -> Result<ClusterFacts, Problem> {
+    let frontend = open(&context.spec).await?;
     let cluster = frontend.cluster().await.map_err(|error| call(&error))?;
     let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
+    // A source that this worker cannot find is told with more words where it is opened.
+    let attributes = match stores::source_entry(context) {
+        Ok(_) => Some(attributes::found(context, &frontend, &cluster.version).await?),
+        Err(_) => None,
+    };
     Ok(ClusterFacts {
+        attributes,
         version: cluster.version.to_string(),
         name: cluster.name,
         shards: cluster.history_shards,

@@ -18,9 +18,14 @@ use crossfade_plan::{
 use serde_json::Value;
 
 use super::{
+    attributes, frontend,
     problems::{file_problem, refused},
     secrets,
 };
+
+/// Empties memo and search attributes in the main store once a closed execution's record is written
+/// (1.23.1: common/dynamicconfig/constants.go).
+const CLOSE_CLEANUP: &str = "history.visibilityProcessorEnableCloseWorkflowCleanup";
 
 /// A host's static config, read and understood.
 pub(crate) struct StaticFile {
@@ -159,10 +164,19 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
             dynamic_config: dynamic.path.display().to_string(),
             poll_seconds: dynamic.poll_seconds,
             files,
+            close_cleanup: has_close_cleanup(&dynamic).map_err(one)?,
             warnings: Vec::new(),
         }),
         _ => Err(problems),
     }
+}
+
+/// Whether the dynamic config file has the key that empties closed executions in the main store.
+fn has_close_cleanup(dynamic: &DynamicFile) -> Result<bool, Problem> {
+    let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
+    let config =
+        crossfade_config::DynamicConfig::parse(&dynamic.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
+    Ok(config.has(CLOSE_CLEANUP))
 }
 
 struct SourceStore {
@@ -283,7 +297,11 @@ fn steps(spec: &Spec) -> Vec<Step> {
 }
 
 /// Brings a host's dynamic config file to a state.
-pub(crate) fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, Problem> {
+pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, Problem> {
+    if order.attributes.is_some() {
+        let frontend = frontend::open(&order.context.spec).await?;
+        attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;
+    }
     let (spec, host, key) = (&order.context.spec, &order.host, &order.context.key);
     let dynamic = dynamic_file(spec, host, &read_static(host)?.config)?;
     let edited = match dynamic_edit(&order.to) {

@@ -1,16 +1,20 @@
 //! The work behind the activities: each function does one order's job with the libraries and says what came of it.
 
+pub(crate) mod attributes;
 pub(crate) mod beat;
+pub(crate) mod clock;
 pub(crate) mod comparing;
 pub(crate) mod copying;
 mod cursor;
 pub(crate) mod finishing;
+mod fitting;
 pub(crate) mod frontend;
 pub(crate) mod host_files;
 pub(crate) mod hosts;
 pub(crate) mod preflight;
 pub(crate) mod problems;
 pub(crate) mod reads;
+pub(crate) mod refreshing;
 mod secrets;
 pub(crate) mod stores;
 pub(crate) mod target;

@@ -22,7 +22,9 @@ pub(crate) async fn plan(spec: &Spec) -> Result<Plan, Vec<Problem>> {
         spec: spec.clone(),
     };
     let mut problems = Vec::new();
-    let cluster = frontend::inspect(spec).await.map_err(|problem| problems.push(problem));
+    let cluster = frontend::inspect(&context)
+        .await
+        .map_err(|problem| problems.push(problem));
     let mut hosts = Vec::new();
     for host in &spec.cluster.hosts {
         match host_files::inspect(&InspectHost {

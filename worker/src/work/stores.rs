@@ -12,8 +12,9 @@ use crossfade_stores::{Facts, Store};
 use serde_json::Value;
 
 use super::{
+    fitting, frontend,
     host_files::read_static,
-    problems::{file_problem, open as open_problem, store as store_problem},
+    problems::{call, file_problem, open as open_problem, store as store_problem},
     secrets,
 };
 
@@ -140,6 +141,12 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     if target.as_ref().is_some_and(|target| target.schema.is_present()) {
         no_strangers(context).await.map_err(|problem| vec![problem])?;
     }
+    let unfit = match &target {
+        Some(target) => fitting::look(&*opened.read(), &source.limits, &target.limits)
+            .await
+            .map_err(|problem| vec![problem])?,
+        None => Vec::new(),
+    };
     let records = namespaces
         .iter()
         .map(|namespace| namespace.open + namespace.closed)
@@ -159,6 +166,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
             },
         },
         namespaces,
+        unfit,
         warnings,
     })
 }
@@ -180,6 +188,8 @@ pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
         .filter(|(namespace, count)| count.total() > 0 && !known.contains_key(namespace))
         .map(|(namespace, count)| (namespace, count.total()))
         .collect();
+    // One whose records the source has lost already, as Cassandra does by itself, is none.
+    let strangers = unregistered(context, strangers).await?;
     let Some((example, _)) = strangers.first() else {
         return Ok(());
     };
@@ -194,6 +204,16 @@ pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
         ),
     )
     .at("target.datastore"))
+}
+
+/// Those of the Namespaces that the cluster does not know either.
+async fn unregistered(context: &Context, mut strangers: Vec<(String, u64)>) -> Result<Vec<(String, u64)>, Problem> {
+    if !strangers.is_empty() {
+        let frontend = frontend::open(&context.spec).await?;
+        let known = frontend.namespaces().await.map_err(|error| call(&error))?;
+        strangers.retain(|(id, _)| known.iter().all(|namespace| namespace.id != *id));
+    }
+    Ok(strangers)
 }
 
 /// The server accepts the pair. Asked before either store is opened: why there is no way is worth more to the operator
@@ -218,12 +238,12 @@ fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> 
 
 /// The target by its name in the config, while there is no store yet to describe.
 fn named_in_spec(spec: &Spec) -> &str {
-    spec.target
-        .datastore
-        .get("sql")
-        .and_then(|sql| sql.get("databaseName"))
-        .and_then(Value::as_str)
-        .unwrap_or(&spec.target.name)
+    let datastore = &spec.target.datastore;
+    let name = match datastore.get("elasticsearch") {
+        Some(elasticsearch) => elasticsearch.pointer("/indices/visibility"),
+        None => datastore.get("sql").and_then(|sql| sql.get("databaseName")),
+    };
+    name.and_then(Value::as_str).unwrap_or(&spec.target.name)
 }
 
 async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Problem> {

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crossfade_cluster::{
-    ExecutionKey, Frontend,
+    ExecutionKey,
     canary::{self, Flock},
 };
 use crossfade_plan::{
-    order::{Context, ProveWrites, WritesProven},
+    order::{ProveWrites, WritesProven},
     problem::{Code, Problem},
 };
 use crossfade_visibility::{ports::Read, record::Key};
@@ -16,8 +16,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    attributes,
     beat::Beat,
-    frontend,
+    clock, frontend,
     problems::{call, canary as canary_problem, store as store_problem},
     stores,
 };
@@ -47,7 +48,7 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
     }
     let wanted: Vec<&dyn Read> = opened.iter().map(|store| &**store).collect();
     if order.source && order.target {
-        search_attributes_agree(&order.context, &frontend).await?;
+        attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;
     }
     let name = &spec.cluster.canary_namespace;
     let namespace = frontend
@@ -74,16 +75,20 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
             lifetime: LIFETIME,
             at_once: AT_ONCE,
         };
+        let began = Timestamp::now();
         let keys = canary::start(&frontend, &flock)
             .await
             .map_err(|error| canary_problem(&error))?;
+        let started = Timestamp::now();
         let seen = await_seen(&keys, &wanted).await?;
         let at = Timestamp::now();
+        let skewed = clocks_agree(&wanted, &keys, began, started).await;
         canary::remove(&frontend, name, &keys, AT_ONCE)
             .await
             .map_err(|error| canary_problem(&error))?;
         match seen {
             Ok(()) => {
+                skewed?;
                 return Ok(WritesProven {
                     canaries: u32::try_from(keys.len()).unwrap_or(u32::MAX),
                     at,
@@ -124,47 +129,27 @@ async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Resul
     }
 }
 
-/// Each store decodes custom search attributes with the type map of its own index (the database's name). One that
-/// the target's map lacks is dropped in silence from 1.29.4 on, and fails every task before
-/// (common/searchattribute/encode.go), so the maps must agree before a record is written to both.
-async fn search_attributes_agree(context: &Context, frontend: &Frontend) -> Result<(), Problem> {
-    let index = |entry: &Value| {
-        entry
-            .pointer("/sql/databaseName")
-            .and_then(Value::as_str)
-            .map(ToOwned::to_owned)
-    };
-    let (Some(source), Some(target)) = (
-        index(&stores::source_entry(context)?),
-        index(&stores::target_entry(&context.spec)?),
-    ) else {
-        return Ok(());
-    };
-    let namespace = &context.spec.cluster.canary_namespace;
-    let of_source = frontend
-        .index_attributes(&source, namespace)
-        .await
-        .map_err(|error| call(&error))?
-        .custom;
-    let of_target = frontend
-        .index_attributes(&target, namespace)
-        .await
-        .map_err(|error| call(&error))?
-        .custom;
-    let lacking: Vec<&str> = of_source
+/// The hosts of every shard go by the time of this machine, as far as the canaries tell: each was started between `began`
+/// and `started`. The Retention wait and the report reason with times of both.
+async fn clocks_agree(
+    stores: &[&dyn Read],
+    keys: &[ExecutionKey],
+    began: Timestamp,
+    started: Timestamp,
+) -> Result<(), Problem> {
+    let Some(store) = stores.first() else { return Ok(()) };
+    let keys: Vec<Key> = keys
         .iter()
-        .filter(|(name, kind)| of_target.get(*name) != Some(*kind))
-        .map(|(name, _)| name.as_str())
+        .map(|key| Key::new(&key.namespace_id, &key.run_id))
         .collect();
-    if lacking.is_empty() {
-        return Ok(());
+    let records = store.get(&keys).await.map_err(|error| store_problem(&error))?;
+    let off = records
+        .iter()
+        .map(|record| clock::off_by(record.start_time, began, started))
+        .max_by_key(|off| off.abs())
+        .unwrap_or_default();
+    match clock::skewed(off, "the clock of a history host", "that of this worker's machine") {
+        Some(problem) => Err(problem.at("cluster.hosts")),
+        None => Ok(()),
     }
-    Err(Problem::new(
-        Code::SearchAttributes,
-        format!(
-            "the server has not registered {} for the target's index `{target}`",
-            lacking.join(", ")
-        ),
-    )
-    .at("target.datastore"))
 }

@@ -206,7 +206,7 @@ fn forms_at(place: &str) -> &'static str {
     } else if place.contains(".services") {
         "one of \"frontend\", \"history\", \"matching\", \"worker\", \"internal-frontend\""
     } else if place == "existing_records" {
-        "one of \"backfill\", \"wait\", \"both\""
+        "one of \"backfill\", \"wait\", \"both\", \"refresh\""
     } else {
         "a value of the published schema (`crossfade spec schema`)"
     }

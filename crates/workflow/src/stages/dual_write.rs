@@ -1,7 +1,8 @@
 //! Dual-write: the keys first, then the secondary host by host, then the mode, then the proof.
 
 use crossfade_plan::{
-    order::{ProveWrites, WritesProven},
+    attributes::Attributes,
+    order::{ProveWrites, RegisterAttributes, WritesProven},
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
 };
 
@@ -32,6 +33,12 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
         configure(ctx, host, HostConfig::Dual).await.map_err(Halt::Problems)?;
     }
 
+    if read(ctx, |progress| {
+        progress.plan.as_ref().is_some_and(|plan| plan.registers_attributes)
+    }) {
+        register_attributes(ctx).await?;
+    }
+
     let dual = DynamicConfig::Set {
         writing_mode: WritingMode::Dual,
         reads: Reads::Source,
@@ -54,6 +61,44 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
     Ok(())
 }
 
+/// Has the server know the source's custom search attributes for the target. It knows no index but those of its stores
+/// (service/frontend/operator_handler.go, admin_handler.go), so this can only be done once every host has the target,
+/// and must be done before the first write to it: a record with an attribute that is not known there is refused or cut.
+async fn register_attributes(ctx: &Ctx) -> Result<(), Halt> {
+    control::doing(ctx, "registering the custom search attributes for the target");
+    let order = RegisterAttributes {
+        context: context(ctx),
+        attributes: attributes(ctx),
+    };
+    let registered = firm(
+        ctx,
+        ClusterWork::register_attributes,
+        order,
+        options::work("register the search attributes for the target"),
+    )
+    .await?;
+    let at = control::now(ctx);
+    let added = match registered.added.as_slice() {
+        [] => "none had to be added".to_owned(),
+        names => format!("added {}", names.join(", ")),
+    };
+    change(ctx, |progress| {
+        let entry = format!(
+            "{} custom search attributes are registered for the target; {added}",
+            registered.agreed
+        );
+        progress.note(at, "migration", true, entry);
+    });
+    Ok(())
+}
+
+/// The custom search attributes as preflight found them: what depends on them refuses to go on when they changed.
+pub(super) fn attributes(ctx: &Ctx) -> Option<Attributes> {
+    read(ctx, |progress| {
+        progress.plan.as_ref().and_then(|plan| plan.attributes.clone())
+    })
+}
+
 /// Proves where the server writes.
 pub(super) async fn prove(ctx: &Ctx, proof: &str, source: bool, target: bool) -> Result<WritesProven, Halt> {
     control::doing(
@@ -67,6 +112,7 @@ pub(super) async fn prove(ctx: &Ctx, proof: &str, source: bool, target: bool) ->
         shards,
         source,
         target,
+        attributes: attributes(ctx).filter(|_| source && target),
     };
     firm(
         ctx,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crossfade_plan::{
-    order::{CopyRecords, NamespaceWait, ReadWait},
+    existing::refreshables,
+    order::{CopyRecords, NamespaceWait, ReadWait, RefreshRecords},
     period::Period,
     progress::Condition,
-    spec::ExistingRecords,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,16 +21,62 @@ const SHORTEST_LOOK: Duration = Duration::from_secs(5);
 
 pub(crate) async fn existing_records(ctx: &Ctx) -> Result<(), Halt> {
     let how = read(ctx, |progress| progress.spec.existing_records);
-    if how != ExistingRecords::Wait {
-        backfill(ctx).await?;
+    if how.backfills() {
+        refresh(ctx).await?;
+        copy(ctx).await?;
     }
-    if how != ExistingRecords::Backfill {
+    if how.waits() {
         retention_wait(ctx).await?;
     }
     Ok(())
 }
 
-async fn backfill(ctx: &Ctx) -> Result<(), Halt> {
+/// Has the server write anew what the target lacks, where the plan says so: before the copy, which then carries only
+/// what has no state left. The other way round every record would be written twice.
+async fn refresh(ctx: &Ctx) -> Result<(), Halt> {
+    let refresh = read(ctx, |progress| {
+        progress
+            .plan
+            .as_ref()
+            .map(|plan| refreshables(&plan.namespaces))
+            .unwrap_or_default()
+    });
+    if refresh.is_empty() {
+        return Ok(());
+    }
+    change(ctx, |progress| {
+        if progress.refresh.expected == 0 {
+            progress.refresh.expected = progress.plan.as_ref().map_or(0, |plan| plan.records);
+        }
+    });
+    while !read(ctx, |progress| progress.refresh.refreshed.done) {
+        control::doing(ctx, "refreshing what the target lacks from the cluster's own state");
+        let order = read(ctx, |progress| RefreshRecords {
+            context: context(ctx),
+            cursor: progress.refresh.refreshed.cursor.clone(),
+            records_per_second: progress.records_per_second,
+            budget_seconds: options::SLICE.as_secs(),
+            refresh: refresh.clone(),
+        });
+        let options = options::slice("refresh what the target lacks");
+        let step = yielding(ctx, ClusterWork::refresh_records, order, options).await?;
+        if let Some(step) = step {
+            change(ctx, |progress| progress.refresh.add(&step));
+        }
+    }
+    let at = control::now(ctx);
+    change(ctx, |progress| {
+        let all = &progress.refresh.refreshed;
+        let entry = format!(
+            "{} executions refreshed of {} looked at, {} left to the copy",
+            all.refreshed, all.scanned, all.left
+        );
+        progress.note(at, "migration", true, entry);
+    });
+    Ok(())
+}
+
+async fn copy(ctx: &Ctx) -> Result<(), Halt> {
     change(ctx, |progress| {
         if progress.copy.expected == 0 {
             progress.copy.expected = progress.plan.as_ref().map_or(0, |plan| plan.records);

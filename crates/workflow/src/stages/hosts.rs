@@ -5,10 +5,11 @@ use std::time::Duration;
 use crossfade_plan::{
     order::{ConfigureHost, SetDynamicConfig},
     problem::Problem,
-    settings::{DynamicConfig, HostConfig},
+    settings::{DynamicConfig, HostConfig, Reads},
     spec::Host,
 };
 
+use super::dual_write;
 use crate::{
     activities::HostWork,
     control::{Ctx, Halt, change, checkpoint, context, doing, ordered, read, rest},
@@ -53,12 +54,14 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
 /// Brings every host's dynamic config file to a state.
 pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Result<(), Vec<Problem>> {
     change(ctx, |progress| progress.dynamic_config_touched = true);
+    let attributes = dual_write::attributes(ctx).filter(|_| reads_move(to));
     for host in read(ctx, |progress| progress.spec.cluster.hosts.clone()) {
         doing(ctx, format!("{}: dynamic config: {words}", host.name));
         let order = SetDynamicConfig {
             context: context(ctx),
             host: host.clone(),
             to: to.clone(),
+            attributes: attributes.clone(),
         };
         let options = options::host_work(
             &host.name,
@@ -68,6 +71,11 @@ pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Re
         ordered(ctx, HostWork::set_dynamic_config, order, options).await?;
     }
     Ok(())
+}
+
+/// Whether reads move to the target: the last moment to see that it decodes as the source does.
+fn reads_move(to: &DynamicConfig) -> bool {
+    matches!(to, DynamicConfig::Set { reads, .. } if *reads != Reads::Source)
 }
 
 /// Brings every host's dynamic config file to a state and lets the time pass until every host has read it.

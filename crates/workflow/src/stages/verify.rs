@@ -1,11 +1,13 @@
 //! Verify: every record compared, what differs repaired, again until a whole round is clean.
 
 use crossfade_plan::{
+    existing::refreshables,
     order::{CompareRecords, Compared},
     problem::{Code, Problem},
     progress::VerifyProgress,
 };
 
+use super::dual_write;
 use crate::{
     activities::ClusterWork,
     control::{self, Ctx, Halt, change, context, read, yielding},
@@ -71,6 +73,12 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
             };
         }
     });
+    let attributes = dual_write::attributes(ctx);
+    // What the operator wanted to wait for is not refreshed either.
+    let refresh = read(ctx, |progress| {
+        let plan = progress.plan.as_ref();
+        plan.map(|plan| refreshables(&plan.namespaces)).unwrap_or_default()
+    });
     loop {
         let round = read(ctx, |progress| progress.verify.round);
         control::doing(ctx, format!("comparing every record, round {round}"));
@@ -78,6 +86,8 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
             context: context(ctx),
             cursor: progress.verify.cursor.clone(),
             repair: true,
+            refresh: refresh.clone(),
+            attributes: attributes.clone(),
             budget_seconds: options::SLICE.as_secs(),
         });
         let summary = format!("compare every record, round {round}");

@@ -48,10 +48,7 @@ fn says(problem: &Problem, parts: &[&str]) -> Result<()> {
 }
 
 async fn stores(scene: &Scene) -> Result<usize> {
-    Ok(frontend::inspect(&scene.context(ID)?.spec)
-        .await?
-        .visibility_stores
-        .len())
+    Ok(frontend::inspect(&scene.context(ID)?).await?.visibility_stores.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +158,7 @@ async fn the_way_back_is_open_when_the_target_is_broken_or_a_file_was_changed() 
     let mut scene = Scene::begin().await?;
     let before = scene.host()?;
     let keys = keys(WritingMode::Off, Reads::Source);
-    host_files::set_dynamic(&scene.dynamic(ID, keys)?)?;
+    host_files::set_dynamic(&scene.dynamic(ID, keys)?).await?;
     ordered(&scene, HostConfig::Dual).await??;
 
     // What is proven on the way back needs no target.
@@ -175,6 +172,7 @@ async fn the_way_back_is_open_when_the_target_is_broken_or_a_file_was_changed() 
         shards,
         source: true,
         target: false,
+        attributes: None,
     };
     ensure!(writes::prove(&order, &beat).await?.canaries == 4);
     let order = |from| ProveReads {
@@ -194,9 +192,10 @@ async fn the_way_back_is_open_when_the_target_is_broken_or_a_file_was_changed() 
     append(&config, "# somebody else's\n")?;
     append(&dynamic_config, "# somebody else's\n")?;
     let changed = scene.host()?;
-    let dynamic = || -> Result<_> { Ok(host_files::set_dynamic(&scene.dynamic(ID, DynamicConfig::Original)?)) };
+    let dynamic =
+        async || -> Result<_> { Ok(host_files::set_dynamic(&scene.dynamic(ID, DynamicConfig::Original)?).await) };
     for _ in 0..2 {
-        let Err(problem) = dynamic()? else {
+        let Err(problem) = dynamic().await? else {
             bail!("the dynamic config was overwritten")
         };
         ensure!(
@@ -215,7 +214,7 @@ async fn the_way_back_is_open_when_the_target_is_broken_or_a_file_was_changed() 
         &dynamic_config,
         [&before.dynamic_config.0, &b"# somebody else's\n"[..]].concat(),
     )?;
-    ensure!(!dynamic()??.edited);
+    ensure!(!dynamic().await??.edited);
     let done = ordered(&scene, HostConfig::Original).await??;
     ensure!(!done.edited && done.restarted && stores(&scene).await? == 1, "{done:?}");
     scene.testbed.finish()

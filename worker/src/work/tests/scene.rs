@@ -55,7 +55,12 @@ impl Scene {
 
     pub(super) fn dynamic(&self, id: &str, to: DynamicConfig) -> Result<SetDynamicConfig> {
         let ConfigureHost { context, host, .. } = self.configure(id, HostConfig::Original)?;
-        Ok(SetDynamicConfig { context, host, to })
+        Ok(SetDynamicConfig {
+            context,
+            host,
+            to,
+            attributes: None,
+        })
     }
 
     /// What tells whether anything was done on the host: its process, and each file's content and last write.

@@ -41,8 +41,8 @@ async fn whatever_is_done_again_changes_nothing_and_answers_the_same() -> Result
     looking_changes_nothing(&scene).await?;
     before.are_unchanged()?;
 
-    dynamic(&scene, keys(WritingMode::Off, Reads::Source))?;
-    dynamic(&scene, keys(WritingMode::Dual, Reads::Source))?;
+    dynamic(&scene, keys(WritingMode::Off, Reads::Source)).await?;
+    dynamic(&scene, keys(WritingMode::Dual, Reads::Source)).await?;
     configured(&scene, HostConfig::Dual).await?;
     let dual_since = canaries_leave_no_trace(&scene, "dual", true).await?.at;
     another_clusters_store_is_no_target(&scene).await?;
@@ -52,19 +52,19 @@ async fn whatever_is_done_again_changes_nothing_and_answers_the_same() -> Result
 
     reads_proven(&scene, None, Answers::Source).await?;
     let some = BTreeSet::from([NAMESPACE.to_owned()]);
-    dynamic(&scene, keys(WritingMode::Dual, Reads::Some(some.clone())))?;
+    dynamic(&scene, keys(WritingMode::Dual, Reads::Some(some.clone()))).await?;
     reads_proven(&scene, Some(some), Answers::Target).await?;
-    dynamic(&scene, keys(WritingMode::Dual, Reads::Target))?;
+    dynamic(&scene, keys(WritingMode::Dual, Reads::Target)).await?;
     reads_proven(&scene, None, Answers::Target).await?;
 
     configured(&scene, HostConfig::Promoted).await?;
-    dynamic(&scene, DynamicConfig::Removed)?;
+    dynamic(&scene, DynamicConfig::Removed).await?;
     canaries_leave_no_trace(&scene, "promoted", false).await?;
     the_final_check_finds_what_is_missing(&scene).await?;
 
     configured(&scene, HostConfig::Original).await?;
-    dynamic(&scene, keys(WritingMode::Off, Reads::Source))?;
-    dynamic(&scene, DynamicConfig::Original)?;
+    dynamic(&scene, keys(WritingMode::Off, Reads::Source)).await?;
+    dynamic(&scene, DynamicConfig::Original).await?;
     before.are_unchanged()?;
     the_lock_is_given_back_once(&scene).await?;
     scene.testbed.finish()
@@ -118,10 +118,7 @@ async fn the_lock_is_given_back_once(scene: &Scene) -> Result<()> {
 async fn looking_changes_nothing(scene: &Scene) -> Result<()> {
     let order = scene.configure(ID, HostConfig::Original)?;
     let context = order.context.clone();
-    let cluster = same(
-        frontend::inspect(&context.spec).await?,
-        frontend::inspect(&context.spec).await?,
-    )?;
+    let cluster = same(frontend::inspect(&context).await?, frontend::inspect(&context).await?)?;
     ensure!(
         cluster.version == "1.30.8" && cluster.visibility_stores.len() == 1,
         "{cluster:?}"
@@ -152,11 +149,11 @@ async fn looking_changes_nothing(scene: &Scene) -> Result<()> {
 }
 
 /// The dynamic config file brought to a state, twice.
-fn dynamic(scene: &Scene, to: DynamicConfig) -> Result<()> {
+async fn dynamic(scene: &Scene, to: DynamicConfig) -> Result<()> {
     let order = scene.dynamic(ID, to)?;
-    let first = host_files::set_dynamic(&order)?;
+    let first = host_files::set_dynamic(&order).await?;
     let look = scene.host()?;
-    let second = host_files::set_dynamic(&order)?;
+    let second = host_files::set_dynamic(&order).await?;
     ensure!(
         first.edited && !second.edited && first.path == second.path,
         "{first:?}, {second:?}"
@@ -184,7 +181,7 @@ async fn configured(scene: &Scene, to: HostConfig) -> Result<()> {
     let third = hosts::configure(&order, &Turns::default(), &Beat::default()).await?;
     ensure!(!third.edited && !third.restarted, "{third:?}");
     ensure!(look == scene.host()?, "the host was touched again");
-    let stores = frontend::inspect(&order.context.spec).await?.visibility_stores.len();
+    let stores = frontend::inspect(&order.context).await?.visibility_stores.len();
     ensure!(
         stores == if to == HostConfig::Dual { 2 } else { 1 },
         "{stores} stores after {to:?}"
@@ -200,6 +197,7 @@ async fn canaries_leave_no_trace(scene: &Scene, proof: &str, source: bool) -> Re
         shards: 4,
         source,
         target: true,
+        attributes: None,
     };
     let first = writes::prove(&order, &Beat::default()).await?;
     let second = writes::prove(&order, &Beat::default()).await?;
@@ -317,6 +315,8 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
             context: scene.context(ID)?,
             cursor: None,
             repair,
+            refresh: Default::default(),
+            attributes: None,
             budget_seconds: 60,
         })
     };
