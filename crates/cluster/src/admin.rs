@@ -38,6 +38,9 @@ pub struct IndexAttributes {
     pub custom: BTreeMap<String, i32>,
     /// System attributes, likewise.
     pub system: BTreeMap<String, i32>,
+    /// Fields of the Elasticsearch index by name, with Elasticsearch's own types; `None` where the server gives none:
+    /// newer ones never do (1.23.1: service/frontend/admin_handler.go, getSearchAttributesElasticsearch).
+    pub mapping: Option<BTreeMap<String, String>>,
 }
 
 /// Tasks that the history service gave up on.
@@ -90,6 +93,7 @@ impl Frontend {
         Ok(IndexAttributes {
             custom: found.custom_attributes.into_iter().collect(),
             system: found.system_attributes.into_iter().collect(),
+            mapping: Some(found.mapping.into_iter().collect()).filter(|fields: &BTreeMap<_, _>| !fields.is_empty()),
         })
     }
 
@@ -237,6 +241,8 @@ struct GetSearchAttributesResponse {
     custom_attributes: std::collections::HashMap<String, i32>,
     #[prost(map = "string, int32", tag = "2")]
     system_attributes: std::collections::HashMap<String, i32>,
+    #[prost(map = "string, string", tag = "3")]
+    mapping: std::collections::HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

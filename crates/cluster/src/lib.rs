@@ -10,8 +10,9 @@
 //! - [`mutable_state`]: what the history service holds of an execution, and refreshing its record from there.
 //! - [`canary`]: one tiny workflow for each history shard, to prove where writes go.
 //! - [`lock`]: one migration for each cluster.
+//! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
-//! - [`schema`]: Temporal's own tools on a target store.
+//! - [`schema`] and [`index_schema`]: Temporal's own tools on a target store.
 //!
 //! This crate knows no YAML, no store dialect and no migration plan.
 //! Every call is bounded in time, and every call may be made twice.
@@ -26,15 +27,18 @@ mod execution;
 pub mod frontend;
 pub mod health;
 mod incarnation;
+pub mod index_schema;
 pub mod listing;
 pub mod lock;
 mod marker;
 pub mod mutable_state;
 mod parked;
 mod process;
+pub mod register;
 pub mod restart;
 pub mod schema;
 mod sql_target;
+mod tool;
 mod version;
 
 pub use connect::{ApiKey, ConnectSettings, TlsSettings};

@@ -12,19 +12,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::process::Command;
-
-use crate::process::{Ended, TAIL, run, tail};
 pub use crate::sql_target::SqlTarget;
-
-/// How much of the tool's output is read, in bytes: it prints every statement.
-const WORDS: u64 = 1 << 20;
+use crate::tool::{Run, Tool, bare};
 
 /// Names the tool where it is not on the PATH.
-pub const TOOL_VARIABLE: &str = "CROSSFADE_TEMPORAL_SQL_TOOL";
+pub const TOOL_VARIABLE: &str = TOOL.variable;
 
-/// The tool's usual name.
-const TOOL: &str = "temporal-sql-tool";
+const TOOL: Tool = Tool {
+    name: "temporal-sql-tool",
+    variable: "CROSSFADE_TEMPORAL_SQL_TOOL",
+    newest: "",
+};
 
 /// Where the schema comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +74,7 @@ pub enum SchemaOutcome {
 #[non_exhaustive]
 pub enum SchemaError {
     /// The entry of the datastore.
-    #[error("datastore.sql.{field}: {value:?} {reason}")]
+    #[error("datastore.{field}: {value:?} {reason}")]
     Datastore {
         /// The field.
         field: &'static str,
@@ -87,10 +85,16 @@ pub enum SchemaError {
     },
     /// No tool.
     #[error(
-        "temporal-sql-tool was not found {looked}; install it from the release of your Temporal server, or set \
-         {TOOL_VARIABLE} to its path"
+        "{tool} was not found {looked}; install it from the release of your Temporal server{newest}, or set {variable} to \
+         its path"
     )]
     NoTool {
+        /// Its name.
+        tool: &'static str,
+        /// What to know of releases; may be empty.
+        newest: &'static str,
+        /// The variable that names it.
+        variable: &'static str,
         /// Where it was looked for.
         looked: String,
     },
@@ -155,7 +159,7 @@ pub async fn set_up(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError> {
     if order.target.plugin == "sqlite" {
         return set_up_sqlite(order).await;
     }
-    let tool = find_tool(order.tool.as_deref())?;
+    let tool = TOOL.find(order.tool.as_deref())?;
     let source = match &order.source {
         SchemaSource::Embedded => ["--schema-name".to_owned(), order.target.embedded_name().to_owned()],
         SchemaSource::Folder(folder) => ["--schema-dir".to_owned(), versioned(folder)?.display().to_string()],
@@ -166,7 +170,7 @@ pub async fn set_up(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(SchemaError::Datastore {
-                field: "databaseName",
+                field: "sql.databaseName",
                 value: name.clone(),
                 reason: "cannot be created by temporal-sql-tool, only lower case letters, digits and '_' can; \
                          create the database yourself"
@@ -191,7 +195,7 @@ async fn set_up_sqlite(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError
     let by_server = order.target.attribute("setup") == Some("true");
     if order.target.attribute("mode") == Some("memory") || !Path::new(database).is_absolute() {
         return Err(SchemaError::Datastore {
-            field: "databaseName",
+            field: "sql.databaseName",
             value: database.clone(),
             reason: "is not the absolute path of a file; a SQLite store in memory is gone with its server".to_owned(),
         });
@@ -201,7 +205,7 @@ async fn set_up_sqlite(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError
             return Ok(SchemaOutcome::ByServer);
         }
         return Err(SchemaError::Datastore {
-            field: "connectAttributes",
+            field: "sql.connectAttributes",
             value: "setup".to_owned(),
             reason:
                 "is not \"true\", so the server would not make its tables, and temporal-sql-tool carries no schema \
@@ -216,7 +220,7 @@ async fn set_up_sqlite(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError
             reason: "has no schema.sql in it".to_owned(),
         });
     }
-    let tool = find_tool(order.tool.as_deref())?;
+    let tool = TOOL.find(order.tool.as_deref())?;
     let step = [
         "--disable-versioning".to_owned(),
         "--schema-file".to_owned(),
@@ -230,29 +234,6 @@ async fn set_up_sqlite(order: &SchemaOrder) -> Result<SchemaOutcome, SchemaError
         }
         Err(error) => Err(error),
     }
-}
-
-fn find_tool(given: Option<&Path>) -> Result<PathBuf, SchemaError> {
-    let named = given.map(|path| (path.to_owned(), "at the given path")).or_else(|| {
-        let path = std::env::var_os(TOOL_VARIABLE).filter(|path| !path.is_empty())?;
-        Some((PathBuf::from(path), "where CROSSFADE_TEMPORAL_SQL_TOOL says"))
-    });
-    if let Some((path, whence)) = named {
-        let looked = format!("{whence}, {}", path.display());
-        return if path.is_file() {
-            Ok(path)
-        } else {
-            Err(SchemaError::NoTool { looked })
-        };
-    }
-    std::env::var_os("PATH")
-        .iter()
-        .flat_map(std::env::split_paths)
-        .map(|folder| folder.join(TOOL))
-        .find(|path| path.is_file())
-        .ok_or_else(|| SchemaError::NoTool {
-            looked: "on the PATH".to_owned(),
-        })
 }
 
 /// The folder with a folder for each version.
@@ -291,18 +272,7 @@ async fn use_tool(
     more: &[String],
 ) -> Result<String, SchemaError> {
     let target = &order.target;
-    let start = |source| SchemaError::Start {
-        tool: tool.to_owned(),
-        source,
-    };
-    let mut command = Command::new(tool);
-    // The tool reads SQL_*, and the drivers read PG* and more; only what is meant may reach them.
-    command.env_clear();
-    for name in ["PATH", "HOME", "TMPDIR"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
+    let mut command = bare(tool);
     command
         .env("SQL_PASSWORD", &target.password)
         .args(target.options())
@@ -311,26 +281,14 @@ async fn use_tool(
     if let Some(attributes) = target.attributes_as_query() {
         command.env("SQL_CONNECT_ATTRIBUTES", attributes);
     }
-    let output = tempfile::tempfile().map_err(start)?;
-    let ended = run(command, &output, order.within, |_| Ok(())).await.map_err(start)?;
-    let said = || hidden(&tail(&output, WORDS), &target.password);
-    match ended {
-        Ended::Exited(status) if status.success() => Ok(said()),
-        Ended::Exited(status) => Err(SchemaError::Failed {
-            tool: tool.to_owned(),
-            step,
-            target: target.named(),
-            status: status.to_string(),
-            reason: errors_in(&said()),
-        }),
-        Ended::Killed => Err(SchemaError::TimedOut {
-            tool: tool.to_owned(),
-            step,
-            target: target.named(),
-            within: order.within,
-            reason: errors_in(&said()),
-        }),
-    }
+    let run = Run {
+        tool,
+        step,
+        target: target.named(),
+        secrets: &[&target.password],
+        within: order.within,
+    };
+    run.run(command).await
 }
 
 /// What the tool's last words say about versions (1.30.8: tools/common/schema/updatetask.go, executeUpdates).
@@ -347,47 +305,6 @@ fn outcome_of(said: &str) -> SchemaOutcome {
         .and_then(|(_, rest)| rest.split_once(" to "))
         .map(|(_, v)| word(v));
     SchemaOutcome::Applied { from, to }
-}
-
-/// What went wrong, from the tool's log; the end of its output when it logged no error.
-fn errors_in(said: &str) -> String {
-    let errors: Vec<String> = said.lines().filter_map(error_in).collect();
-    if errors.is_empty() {
-        last(said)
-    } else {
-        errors.join("; ")
-    }
-}
-
-/// A log line is time, level, words and a JSON object, separated by tabs; levels are coloured.
-fn error_in(line: &str) -> Option<String> {
-    let fields: Vec<&str> = line.splitn(4, '\t').collect();
-    let level = fields.get(1)?;
-    if !level.contains("ERROR") && !level.contains("FATAL") {
-        return None;
-    }
-    let words = fields.get(2)?.trim_end_matches('.');
-    let details: Option<serde_json::Value> = fields.get(3).and_then(|json| serde_json::from_str(json).ok());
-    Some(
-        match details.as_ref().and_then(|d| d.get("error")).and_then(|e| e.as_str()) {
-            Some(error) => format!("{words}: {error}"),
-            None => words.to_owned(),
-        },
-    )
-}
-
-/// The end of a long text.
-fn last(said: &str) -> String {
-    let skip = said.chars().count().saturating_sub(TAIL as usize);
-    said.chars().skip(skip).collect()
-}
-
-fn hidden(text: &str, secret: &str) -> String {
-    if secret.is_empty() {
-        text.to_owned()
-    } else {
-        text.replace(secret, "***")
-    }
 }
 
 #[cfg(test)]
@@ -415,15 +332,5 @@ mod tests {
             outcome_of("words of another release"),
             SchemaOutcome::Applied { from: None, to: None }
         );
-    }
-
-    #[test]
-    fn only_the_errors_are_told_and_the_secret_is_not() {
-        let said =
-            "T\tDEBUG\ta statement\nT\t\u{1b}[31mERROR\u{1b}[0m\tCannot connect.\t{\"error\": \"no \\\"pass\\\"\"}";
-        assert_eq!(hidden(&errors_in(said), "pass"), "Cannot connect: no \"***\"");
-        assert_eq!(errors_in("panic: no log line"), "panic: no log line");
-        assert_eq!(hidden("text", ""), "text");
-        assert_eq!(last(&"x".repeat(5000)).len(), TAIL as usize);
     }
 }

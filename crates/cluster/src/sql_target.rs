@@ -52,22 +52,26 @@ impl SqlTarget {
             value: value.to_owned(),
             reason: reason.to_owned(),
         };
-        let sql = datastore
-            .get("sql")
-            .ok_or_else(|| wrong("pluginName", "", "is missing: this is not the entry of a SQL datastore"))?;
+        let sql = datastore.get("sql").ok_or_else(|| {
+            wrong(
+                "sql.pluginName",
+                "",
+                "is missing: this is not the entry of a SQL datastore",
+            )
+        })?;
         let text = |name: &str| sql.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
         let plugin = text("pluginName");
         let sqlite = plugin == "sqlite";
         if !matches!(plugin.as_str(), "postgres12" | "postgres12_pgx" | "mysql8" | "sqlite") {
             return Err(wrong(
-                "pluginName",
+                "sql.pluginName",
                 &plugin,
                 "is not one of postgres12, postgres12_pgx, mysql8, sqlite",
             ));
         }
         let database = text("databaseName");
         if database.is_empty() {
-            return Err(wrong("databaseName", "", "is missing"));
+            return Err(wrong("sql.databaseName", "", "is missing"));
         }
         let address = text("connectAddr");
         let (host, port) = match address.rsplit_once(':') {
@@ -75,10 +79,10 @@ impl SqlTarget {
             Some((host, port)) if !host.is_empty() => {
                 let port = port
                     .parse()
-                    .map_err(|_| wrong("connectAddr", &address, "has no port; write host:port"))?;
+                    .map_err(|_| wrong("sql.connectAddr", &address, "has no port; write host:port"))?;
                 (host.trim_matches(['[', ']']).to_owned(), port)
             }
-            _ => return Err(wrong("connectAddr", &address, "is not host:port")),
+            _ => return Err(wrong("sql.connectAddr", &address, "is not host:port")),
         };
         let attributes = match sql.get("connectAttributes") {
             Some(serde_json::Value::Object(map)) => map
@@ -96,7 +100,7 @@ impl SqlTarget {
                 let file = |name: &str| tls.get(name).and_then(|v| v.as_str()).filter(|v| !v.is_empty());
                 if file("caData").or(file("certData")).or(file("keyData")).is_some() {
                     return Err(wrong(
-                        "tls",
+                        "sql.tls",
                         "caData, certData or keyData",
                         "is nothing temporal-sql-tool can take; write files",
                     ));

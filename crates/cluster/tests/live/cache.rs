@@ -23,6 +23,12 @@ pub(crate) const V1_23_1: Release = Release {
     minor: 23,
 };
 
+/// The command line of the documentation of old servers.
+pub(crate) const TCTL: Release = Release {
+    version: "tctl-1.18.0",
+    minor: 18,
+};
+
 impl Release {
     /// A program of this release: from its variable (of 1.30.8 only), from the cache of `cargo xtask servers`, or from
     /// the PATH (of 1.30.8 only). A test that does not find it fails and says how to get it.

@@ -2,7 +2,9 @@
 
 mod cache;
 mod canaries;
+mod elastic;
 mod frontend;
+mod index_schema;
 mod lock;
 mod postgres;
 mod records;

@@ -1,14 +1,16 @@
 //! Temporal's own schema tool on real stores.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crossfade_cluster::canary::{self, Flock};
 use crossfade_cluster::schema::{SchemaError, SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up};
 use serde_json::{Value, json};
 
-use crate::cache::V1_30_8;
+use crate::cache::{V1_23_1, V1_30_8};
 use crate::postgres::{PASSWORD, postgres};
-use crate::server::{NAMESPACE, Plan, Server};
+use crate::server::{NAMESPACE, Plan, Server, until};
 
 fn order(datastore: &Value) -> SchemaOrder {
     SchemaOrder {
@@ -232,5 +234,39 @@ fn a_datastore_that_is_not_understood_is_named() {
     ] {
         let error = SqlTarget::from_datastore(&datastore).expect_err(expected).to_string();
         assert!(error.contains(expected) && !error.contains(PASSWORD), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_server_works_on_a_schema_that_is_newer_than_its_own() {
+    let entry = postgres().entry("newer_than_server");
+    assert_eq!(set_up(&order(&entry)).await.expect("by 1.30.8"), applied("0.0", "1.13"));
+    let server = Server::start(Plan {
+        visibility: Some(entry),
+        ..Plan::new(V1_23_1)
+    });
+    let frontend = server.frontend().await;
+    let id = frontend.namespace(NAMESPACE).await.expect("asked").expect("there").id;
+    let flock = Flock {
+        namespace: NAMESPACE.to_owned(),
+        namespace_id: id,
+        seed: "newer".to_owned(),
+        shards: 2,
+        memo: BTreeMap::new(),
+        search_attributes: BTreeMap::from([("BuildIds".to_owned(), json!(["canary"]))]),
+        lifetime: Duration::from_secs(600),
+        at_once: 2,
+    };
+    let keys = canary::start(&frontend, &flock).await.expect("started");
+    frontend
+        .terminate(NAMESPACE, &keys[0].workflow_id, &keys[0].run_id, "test")
+        .await
+        .expect("terminated");
+    for (status, count) in [("Running", 1), ("Terminated", 1)] {
+        let query = format!("ExecutionStatus = '{status}' AND BuildIds = 'canary'");
+        until("both records", async || {
+            frontend.count(NAMESPACE, &query).await.expect("counted") == count
+        })
+        .await;
     }
 }
