@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crossfade_visibility::keeps::{Column, Keeps};
+
 /// The columns in the order in which records are read and written, with PostgreSQL's type for an absent one.
 /// `_version` is third so that both keys come first; nothing depends on it here (MySQL would).
 pub(crate) const ALL: [(&str, &str); 21] = [
@@ -26,6 +28,19 @@ pub(crate) const ALL: [(&str, &str); 21] = [
     ("parent_run_id", "varchar"),
     ("root_workflow_id", "varchar"),
     ("root_run_id", "varchar"),
+];
+
+/// The columns that some schema lacks, and what of a record they hold.
+const PARTS: [(&str, Column); 9] = [
+    ("execution_time", Column::ExecutionTime),
+    ("history_length", Column::HistoryLength),
+    ("history_size_bytes", Column::HistorySizeBytes),
+    ("execution_duration", Column::ExecutionDuration),
+    ("state_transition_count", Column::StateTransitionCount),
+    ("task_queue", Column::TaskQueue),
+    ("search_attributes", Column::SearchAttributes),
+    ("parent_workflow_id", Column::Parent),
+    ("root_workflow_id", Column::Root),
 ];
 
 /// The column that orders writes, since schema v1.9.
@@ -54,6 +69,16 @@ impl Columns {
 
     pub(crate) fn versioned(&self) -> bool {
         self.has(VERSION)
+    }
+
+    /// What of a record the table keeps.
+    pub(crate) fn keeps(&self) -> Keeps {
+        let absent: Vec<Column> = PARTS
+            .iter()
+            .filter(|(name, _)| !self.has(name))
+            .map(|(_, column)| *column)
+            .collect();
+        Keeps::all_but(&absent)
     }
 
     /// Fills a statement's `{columns}` for reading (an absent one is NULL), `{version}`, and `{collation}` with what is

@@ -7,11 +7,21 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use crate::cassandra::CassandraEntry;
 use crate::elasticsearch::ElasticsearchEntry;
 use crate::error::OpenError;
+use crate::schema::Family;
 
 /// The SQL plugins and other kinds of store that [`open`](crate::open) has a driver for.
-pub const SUPPORTED_PLUGINS: [&str; 4] = ["sqlite", "postgres12", "postgres12_pgx", "elasticsearch"];
+pub const SUPPORTED_PLUGINS: &[&str] = &[
+    "sqlite",
+    "postgres12",
+    "postgres12_pgx",
+    "postgres",
+    "postgres_pgx",
+    "elasticsearch",
+    "cassandra",
+];
 
 /// What kind of store a datastore entry describes: its SQL plugin's name (`postgres12`), or the kind of another store
 /// (`elasticsearch`, `cassandra`, `customDatastore`), supported or not.
@@ -40,6 +50,7 @@ pub(crate) enum Entry {
     Sqlite(SqliteEntry),
     Postgres(PostgresEntry),
     Elasticsearch(ElasticsearchEntry),
+    Cassandra(CassandraEntry),
 }
 
 /// A SQLite file.
@@ -54,6 +65,8 @@ pub(crate) struct SqliteEntry {
 
 /// A PostgreSQL database.
 pub(crate) struct PostgresEntry {
+    /// With search attributes (`postgres12`) or without (`postgres`, of servers up to 1.23).
+    pub(crate) family: Family,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) user: String,
@@ -92,8 +105,10 @@ impl Entry {
         let plugin = plugin_name(entry)?;
         match plugin.as_str() {
             "sqlite" => sqlite(fields(entry, "sql")?).map(Self::Sqlite),
-            "postgres12" | "postgres12_pgx" => postgres(fields(entry, "sql")?).map(Self::Postgres),
             "elasticsearch" => ElasticsearchEntry::parse(fields(entry, "elasticsearch")?).map(Self::Elasticsearch),
+            "postgres12" | "postgres12_pgx" => postgres(Family::Sql, fields(entry, "sql")?).map(Self::Postgres),
+            "postgres" | "postgres_pgx" => postgres(Family::StandardSql, fields(entry, "sql")?).map(Self::Postgres),
+            "cassandra" => CassandraEntry::parse(fields(entry, "cassandra")?).map(Self::Cassandra),
             _ => Err(OpenError::Unsupported {
                 found: plugin,
                 supported: SUPPORTED_PLUGINS.join(", "),
@@ -128,9 +143,10 @@ fn sqlite(sql: &Map<String, Value>) -> Result<SqliteEntry, OpenError> {
     })
 }
 
-fn postgres(sql: &Map<String, Value>) -> Result<PostgresEntry, OpenError> {
+fn postgres(family: Family, sql: &Map<String, Value>) -> Result<PostgresEntry, OpenError> {
     let (host, port) = address(&required(sql, "connectAddr")?)?;
     Ok(PostgresEntry {
+        family,
         host,
         port,
         user: required(sql, "user")?,

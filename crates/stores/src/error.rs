@@ -24,7 +24,7 @@ pub enum OpenError {
     },
     /// The host does not answer, or refuses the connection.
     #[error(
-        "{store} cannot be reached: {reason}. Check connectAddr, that the database runs, and that this machine may connect to it"
+        "{store} cannot be reached: {reason}. Check its address in the entry, that it runs, and that this machine may connect to it"
     )]
     Unreachable {
         /// The store for people.
@@ -52,6 +52,16 @@ pub enum OpenError {
         /// The name in the entry.
         database: String,
     },
+    /// The Cassandra cluster has no keyspace of this name.
+    #[error(
+        "{store}: there is no keyspace '{keyspace}'. Create it with temporal-cassandra-tool create-keyspace, or correct keyspace"
+    )]
+    UnknownKeyspace {
+        /// The store for people.
+        store: String,
+        /// The name in the entry.
+        keyspace: String,
+    },
     /// There is no visibility table, or no index.
     #[error(
         "{store} has no visibility schema (no such tables, or no such index). Set it up with Temporal's schema tool"
@@ -62,7 +72,7 @@ pub enum OpenError {
     },
     /// The table lacks columns that every supported server has.
     #[error(
-        "{store} has a visibility schema that is too old (v1.3, of server 1.21, is the oldest supported): no column {missing}. Update it with temporal-sql-tool update-schema"
+        "{store} has a visibility schema that is too old or not whole (that of server 1.21 is the oldest supported): it lacks {missing}. Update it with Temporal's own schema tool"
     )]
     SchemaTooOld {
         /// The store for people.

@@ -4,6 +4,7 @@
 //! what a preflight wants to know, of a store whose schema may still be absent. No driver knows another, and none knows
 //! what is done over the ports. Statements are files, under `sql/`.
 
+mod cassandra;
 mod columns;
 mod elasticsearch;
 mod entry;

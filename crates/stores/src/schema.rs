@@ -137,6 +137,12 @@ pub fn expected_schema(family: Family, server_version: &str) -> Option<ExpectedS
 /// The oldest schema whose rows can be read: that of server 1.21.
 pub(crate) const OLDEST: SchemaVersion = SchemaVersion::v1(3);
 
+/// The oldest schema of standard SQL, which is its newest.
+pub(crate) const STANDARD: ExpectedSchema = ExpectedSchema {
+    family: Family::StandardSql,
+    version: SchemaVersion::v1(1),
+};
+
 /// Columns by the schema version that brought them (1.30.8: schema/postgresql/v12/visibility/versioned). Generated
 /// columns hold the search attributes: without one, writes succeed and queries fail.
 const COLUMNS: [(SchemaVersion, &[&str]); 8] = [

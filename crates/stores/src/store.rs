@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crossfade_visibility::ports::{Read, Target, Write};
 use serde_json::Value;
 
+use crate::cassandra::Cassandra;
 use crate::elasticsearch::Elasticsearch;
 use crate::entry::Entry;
 use crate::error::OpenError;
 use crate::facts::Facts;
 use crate::postgres::Postgres;
+use crate::schema::Family;
 use crate::source_only::SourceOnly;
 use crate::sqlite::Sqlite;
 
@@ -48,7 +50,8 @@ impl Store {
         self.read.clone()
     }
 
-    /// What the store takes. Nothing is written, nor opened for writing, before the first write.
+    /// What the store takes. Nothing is written, nor opened for writing, before the first write. A store of a family that
+    /// newer servers have no more (Cassandra, standard SQL) refuses every write.
     pub fn write(&self) -> Arc<dyn Write> {
         self.write.clone()
     }
@@ -76,8 +79,12 @@ impl std::fmt::Debug for Store {
 pub async fn open(entry: &Value) -> Result<Store, OpenError> {
     match Entry::parse(entry)? {
         Entry::Sqlite(entry) => Ok(Store::new(Sqlite::open(entry).await?)),
+        Entry::Postgres(entry) if entry.family == Family::StandardSql => {
+            Ok(Store::source_only(Postgres::open(entry).await?))
+        }
         Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?)),
         Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?)),
+        Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
     }
 }
 
@@ -91,5 +98,6 @@ pub async fn inspect(entry: &Value) -> Result<Facts, OpenError> {
         Entry::Sqlite(entry) => crate::sqlite::inspect(entry).await,
         Entry::Postgres(entry) => crate::postgres::inspect(entry).await,
         Entry::Elasticsearch(entry) => crate::elasticsearch::inspect(entry).await,
+        Entry::Cassandra(entry) => crate::cassandra::inspect(entry).await,
     }
 }

@@ -316,6 +316,9 @@ impl Run<'_> {
             tally.target += 1;
         }
         self.draft.cursor = Some(key.clone());
+        if let (None, Some(held)) = (&in_source, &in_target) {
+            self.pair.source.hint(held);
+        }
         if classify(in_source.as_ref(), in_target.as_ref(), self.pair.by).is_some() {
             self.suspects.push(Suspect { key, in_source });
         }

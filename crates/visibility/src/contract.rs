@@ -330,6 +330,12 @@ pub async fn counts_and_lists_open(store: Target<'_>) -> Result<(), Error> {
         .flat_map(|id| (0..10).map(|n| record(id, n)))
         .collect();
     let open = |record: &mut Record| (record.status, record.close_time) = (1, None);
+    // Starts a millisecond apart, so that every store can tell them from each other.
+    let started =
+        |n: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000) + SignedDuration::from_millis(n);
+    for (record, n) in records.iter_mut().zip((0..10).cycle()) {
+        record.start_time = started(n);
+    }
     records
         .iter_mut()
         .filter(|record| record.key.namespace_id == namespaces[0])
@@ -352,8 +358,8 @@ pub async fn counts_and_lists_open(store: Target<'_>) -> Result<(), Error> {
     let ids = store.read.namespaces().await?;
     assert!(ids.is_sorted() && namespaces.iter().all(|id| ids.contains(id)) && ids.len() == counts.len());
 
-    // Starts are a microsecond apart, `before` itself excluded.
-    let before = record(&namespaces[0], 2).start_time;
+    // `before` itself is excluded.
+    let before = started(2);
     let mut expected = vec![key(&namespaces[0], 0), key(&namespaces[0], 1)];
     expected.sort();
     let listed = store

@@ -26,6 +26,10 @@ pub trait Read: Send + Sync {
     /// Whether the store keeps a version with each record. Without one, writes can only insert what is absent.
     fn versioned(&self) -> bool;
 
+    /// Tells the store of a record of another store that it will be asked for and may not have. Only stores that cannot
+    /// look a run up by its id make use of it: it says where the record would be.
+    fn hint(&self, _record: &Record) {}
+
     /// Up to `limit` records of `range` in the order of [`Key`]. Fewer than `limit` says nothing; none says that the
     /// range holds no more.
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error>;
@@ -267,6 +271,14 @@ pub enum Error {
         /// Which column.
         column: &'static str,
         /// What was expected.
+        reason: String,
+    },
+    /// Reading meets too many deleted rows, or data that cannot be read. Nothing that is tried again helps.
+    #[error("{store} cannot be read: {reason}")]
+    Clogged {
+        /// The store, as it describes itself.
+        store: String,
+        /// What the driver said, and what to do.
         reason: String,
     },
     /// The store is of a family that is only ever a source.

@@ -78,6 +78,11 @@ async fn repair_page(
     let in_source = by_key(source.get(keys).await?);
     let mut in_target = by_key(target.read.get(keys).await?);
     let by = Yardstick::between(source, target.read);
+    // What the target alone has is asked for once more before it is deleted.
+    in_target
+        .values()
+        .filter(|held| !in_source.contains_key(&held.key))
+        .for_each(|held| source.hint(held));
 
     let mut orders = Orders::default();
     for (key, record) in keys.iter().map(|key| (key, in_source.get(key))) {

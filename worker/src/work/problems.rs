@@ -74,7 +74,7 @@ pub(crate) fn schema(error: &SchemaError) -> Problem {
 pub(crate) fn store(error: &ports::Error) -> Problem {
     let code = match error {
         ports::Error::Unreachable { .. } => Code::StoreUnreachable,
-        ports::Error::Busy { .. } | ports::Error::Failed { .. } => Code::StoreFailed,
+        ports::Error::Busy { .. } | ports::Error::Failed { .. } | ports::Error::Clogged { .. } => Code::StoreFailed,
         ports::Error::Denied { .. } | ports::Error::ReadOnly { .. } => Code::StorePermission,
         ports::Error::Schema { .. } => Code::TargetSchema,
         _ => Code::StoreUnsupported,
@@ -120,6 +120,7 @@ pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
         | OpenError::SchemaTooOld { .. }
         | OpenError::WrongSchema { .. }
         | OpenError::UnknownDatabase { .. }
+        | OpenError::UnknownKeyspace { .. }
         | OpenError::MissingFile { .. }
             if place.starts_with("target") =>
         {

@@ -47,7 +47,8 @@ pub(super) async fn columns(store: &str, session: &mut Session) -> Result<Column
 /// What a preflight wants to know; a missing schema is no error.
 pub(crate) async fn inspect(entry: PostgresEntry) -> Result<Facts, OpenError> {
     let store = entry.describe();
-    let lane = Lane::new(Arc::new(entry), false);
+    let family = entry.family;
+    let lane = Lane::new(Arc::new(entry), family == Family::StandardSql);
     let mut guard = lane.open().await?;
     let session = guard.get()?;
     let columns = columns(&store, session).await?;
@@ -58,7 +59,7 @@ pub(crate) async fn inspect(entry: PostgresEntry) -> Result<Facts, OpenError> {
         .flatten();
 
     let mut facts = Facts {
-        family: Family::Sql,
+        family,
         limits: LIMITS,
         engine: format!("PostgreSQL {}", general.version),
         identity,
@@ -77,7 +78,9 @@ pub(crate) async fn inspect(entry: PostgresEntry) -> Result<Facts, OpenError> {
                 .map_err(|error| fault::of(&store, &error))?,
             false => None,
         };
-        facts.writable = Some(probe(session, &columns).await);
+        if family == Family::Sql {
+            facts.writable = Some(probe(session, &columns).await);
+        }
         facts.schema = SchemaState::Tables {
             recorded: recorded.and_then(|version| version.parse().ok()),
             columns: ColumnSet(columns),

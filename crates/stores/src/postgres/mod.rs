@@ -1,4 +1,5 @@
-//! PostgreSQL: plugins `postgres12` and `postgres12_pgx`, which differ in the server's driver only.
+//! PostgreSQL: plugins `postgres12` and `postgres12_pgx`, which differ in the server's driver only; and, to be read,
+//! `postgres` and `postgres_pgx` of servers up to 1.23, whose table lacks half of the columns.
 //!
 //! # Order
 //!
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
 use jiff::Timestamp;
@@ -32,7 +34,7 @@ use self::row::Batch;
 use crate::columns::Columns;
 use crate::entry::PostgresEntry;
 use crate::error::OpenError;
-use crate::schema::{OLDEST, missing_columns};
+use crate::schema::{Family, OLDEST, STANDARD, missing, missing_columns};
 
 /// What is appended to a key to sort it by its bytes.
 const BY_BYTES: &str = " COLLATE \"C\"";
@@ -62,7 +64,10 @@ impl Postgres {
         if columns.is_empty() {
             return Err(OpenError::NoSchema { store: name });
         }
-        let missing = missing_columns(OLDEST, |column| columns.has(column));
+        let missing = match entry.family {
+            Family::StandardSql => missing(STANDARD, |column| columns.has(column)),
+            _ => missing_columns(OLDEST, |column| columns.has(column)),
+        };
         if !missing.is_empty() {
             return Err(OpenError::SchemaTooOld {
                 store: name,
@@ -274,6 +279,10 @@ impl Read for Postgres {
 
     fn precision(&self) -> Precision {
         Precision::Microsecond
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.columns.keeps()
     }
 
     fn versioned(&self) -> bool {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
 use jiff::Timestamp;
@@ -200,6 +201,10 @@ impl Read for Sqlite {
 
     fn precision(&self) -> Precision {
         Precision::Microsecond
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.columns.keeps()
     }
 
     fn versioned(&self) -> bool {

@@ -213,8 +213,19 @@ impl Postgres {
 
     /// A new database with Temporal's visibility schema, up to a version (`v1.13`), as its tool would leave it.
     pub(crate) fn visibility(&self, name: &str, version: &str) -> Value {
+        self.versioned(name, "postgresql/v12", version)
+    }
+
+    /// A new database with the schema of standard visibility, which servers up to 1.23 have; named by their plugin.
+    pub(crate) fn standard(&self, name: &str) -> Value {
+        let mut entry = self.versioned(name, "postgresql/v96", "v1.1");
+        entry["sql"]["pluginName"] = json!("postgres");
+        entry
+    }
+
+    fn versioned(&self, name: &str, dialect: &str, version: &str) -> Value {
         let entry = self.database(name);
-        let versions = schema("postgresql/v12/visibility/versioned");
+        let versions = schema(&format!("{dialect}/visibility/versioned"));
         let number = |version: &str| {
             version
                 .trim_start_matches("v1.")

@@ -6,6 +6,7 @@ mod fixture;
 mod opening;
 mod postgres;
 mod sqlite;
+mod standard;
 
 use crossfade_stores::{Store, open};
 use serde_json::Value;
