@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use e2e::servers::binaries::{Program, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
+use e2e::servers::binaries::{Program, RELEASES, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
 
 use crate::{servers, terminal};
 
@@ -16,13 +16,22 @@ pub(crate) struct Arguments {
     /// Leave out what needs real servers.
     #[arg(long)]
     without_servers: bool,
+
+    /// Besides, every pair of stores and every server version: the slow ones.
+    #[arg(long, conflicts_with = "without_servers")]
+    all: bool,
 }
 
-/// The programs that the tests run, so that building them is a part of its own and not inside a test's time limit.
-const PROGRAMS: [(&Release, Program); 4] = [
+/// The programs that the usual tests run, so that building them is a part of its own and not inside a test's time limit.
+const PROGRAMS: [(&Release, Program); 9] = [
     (&TEMPORAL_1_30_8, Program::TemporalServer),
     (&TEMPORAL_1_30_8, Program::SqlTool),
+    (&TEMPORAL_1_30_8, Program::ElasticsearchTool),
     (&TEMPORAL_1_30_8, Program::Tdbg),
+    (&TEMPORAL_1_23_1, Program::TemporalServer),
+    (&TEMPORAL_1_23_1, Program::SqlTool),
+    (&TEMPORAL_1_23_1, Program::CassandraTool),
+    (&TEMPORAL_1_23_1, Program::Tdbg),
     (&TCTL_1_18_0, Program::Tctl),
 ];
 
@@ -36,8 +45,10 @@ type Environment = Vec<(String, OsString)>;
 enum Part {
     /// A cargo command, as a developer would type it.
     Cargo(&'static str, &'static [&'static str]),
-    /// The real servers, found or built; the parts after it are told where they are.
+    /// The real servers of the usual tests, found or built; the parts after it are told where they are.
     Servers,
+    /// Those of every release.
+    AllServers,
 }
 
 /// What stands without any server.
@@ -60,7 +71,36 @@ const ON_SERVERS: [Part; 6] = [
     Part::Cargo("demo", &["demo", "--check"]),
     Part::Cargo("demo, postgres", &["demo", "--check", "--postgres"]),
     // Two stories at once: most of a story's time is waiting for polls and restarts, and two cores carry no more.
-    Part::Cargo("end to end", &["test", "--package", "e2e", "--", "--test-threads=2"]),
+    Part::Cargo(
+        "end to end",
+        &[
+            "test",
+            "--package",
+            "e2e",
+            "--lib",
+            "--test",
+            "e2e",
+            "--",
+            "--test-threads=2",
+        ],
+    ),
+];
+
+/// What takes long besides.
+const SLOW: [Part; 2] = [
+    Part::AllServers,
+    Part::Cargo(
+        "engines",
+        &[
+            "test",
+            "--package",
+            "e2e",
+            "--test",
+            "servers",
+            "--",
+            "--test-threads=2",
+        ],
+    ),
 ];
 
 impl Part {
@@ -68,6 +108,7 @@ impl Part {
         match self {
             Self::Cargo(name, _) => name,
             Self::Servers => "servers",
+            Self::AllServers => "all servers",
         }
     }
 
@@ -79,6 +120,14 @@ impl Part {
                 environment.extend(servers::environment(&PROGRAMS, &SOURCES)?);
                 Ok(())
             }
+            Self::AllServers => {
+                let programs: Vec<(&Release, Program)> = RELEASES
+                    .into_iter()
+                    .flat_map(|release| release.programs().map(move |program| (release, program)))
+                    .collect();
+                environment.extend(servers::environment(&programs, &SOURCES)?);
+                Ok(())
+            }
         }
     }
 }
@@ -88,6 +137,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut parts: Vec<&Part> = ALONE.iter().collect();
     if !arguments.without_servers {
         parts.extend(ON_SERVERS.iter());
+    }
+    if arguments.all {
+        parts.extend(SLOW.iter());
     }
     let mut environment: Environment = vec![("RUSTDOCFLAGS".to_owned(), "-D warnings".into())];
     let mut done: Vec<(&str, Duration)> = Vec::new();

@@ -72,13 +72,8 @@ pub async fn cassandra(progress: &dyn Progress) -> Result<&'static Cassandra> {
     CASSANDRA
         .get_or_try_init(|| async {
             let Watch { folder, processes } = watch().await?;
-            Cassandra::start(
-                &folder.join("cassandra"),
-                &cassandra::Options::default(),
-                processes,
-                progress,
-            )
-            .await
+            let options = cassandra::Options::default().without_durable_schema();
+            Cassandra::start(&folder.join("cassandra"), &options, processes, progress).await
         })
         .await
 }
