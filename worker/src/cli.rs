@@ -240,8 +240,9 @@ pub(crate) struct Report {
 /// The two stores of `copy` and `diff`.
 #[derive(Debug, Args)]
 pub(crate) struct Stores {
-    /// The store that is read: CONFIG.yaml#DATASTORE (the server's own config file), postgres://USER@HOST/DATABASE or
-    /// sqlite:///PATH. A password that is not in the URL is taken from PGPASSWORD.
+    /// The store that is read: CONFIG.yaml#DATASTORE (the server's own config file), postgres://USER@HOST/DATABASE,
+    /// mysql://USER@HOST/DATABASE, sqlite:///PATH, http(s)://HOST:9200/INDEX (Elasticsearch, OpenSearch) or
+    /// cassandra://HOST/KEYSPACE. A password that is not in the URL of a SQL store is taken from PGPASSWORD or MYSQL_PWD.
     #[arg(long, value_name = "STORE")]
     pub(crate) from: String,
     /// The other store, in the same form.

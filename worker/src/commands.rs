@@ -10,6 +10,7 @@ mod routes;
 mod spec;
 mod start;
 mod status;
+mod store_url;
 mod stores;
 mod watch;
 mod worker;

@@ -221,7 +221,7 @@ fn every_mistake_in_a_spec_is_told_with_its_field_and_line() {
     );
     check_refused(
         &with("existing_records: backfill", "existing_records: copy"),
-        &["spec.yaml:31: existing_records: got `copy`, expected one of \"backfill\", \"wait\", \"both\""],
+        &["spec.yaml:31: existing_records: got `copy`, expected one of \"backfill\", \"wait\", \"both\", \"refresh\""],
     );
     check_refused(
         &with("{ systemd: temporal.service }", "systemctl restart temporal"),
@@ -418,7 +418,7 @@ fn a_server_that_does_not_answer_is_told_with_its_address() {
 #[test]
 fn stores_that_are_none_are_refused_without_their_password() {
     for (store, told) in [
-        ("mysql://u:s3cret@127.0.0.1/d", "`mysql://`"),
+        ("redis://u:s3cret@127.0.0.1/d", "`redis://`"),
         ("/nonexistent/production.yaml#visibility", "cannot be read"),
         ("sqlite:///nonexistent/visibility.db", "no file"),
     ] {

@@ -31,3 +31,4 @@ pub mod secret;
 pub mod settings;
 pub mod spec;
 pub mod stage;
+mod steps;

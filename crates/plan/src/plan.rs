@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attributes::Attributes,
     estimate::Estimate,
-    existing::{self, Existing, Means},
+    existing::{self, Existing},
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts, Unfit},
     period::Period,
     problem::{Code, Problem},
     route::{self, Form, Kind, Pair, Route, Version, Way},
     spec::{ExistingRecords, Spec},
     stage::Stage,
+    steps::steps,
 };
 
 /// One planned edit of one file, as an exact unified diff with secrets masked.
@@ -399,107 +400,4 @@ fn unfit_in_words(unfit: &Unfit) -> String {
             "they are carried over with less detail"
         }
     )
-}
-
-/// The steps in words, in order: what `plan` prints and what the workflow walks.
-fn steps(
-    spec: &Spec,
-    source: &str,
-    poll_seconds: u64,
-    namespaces: &[NamespacePlan],
-    registers_attributes: bool,
-) -> Vec<String> {
-    let target = &spec.target.name;
-    let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
-    let mut steps = Vec::new();
-    let mut stage = |stage: Stage, lines: Vec<String>| {
-        if let Some(gate) = stage.gate().filter(|gate| spec.gates.contains(gate)) {
-            steps.push(format!("gate {gate}: wait for `approve`"));
-        }
-        steps.extend(lines.into_iter().map(|line| format!("{stage}: {line}")));
-    };
-    stage(
-        Stage::PrepareTarget,
-        vec![if spec.target.setup_schema {
-            format!("set the schema of `{target}` up with Temporal's own tool where it is missing or old")
-        } else {
-            format!("check the schema of `{target}`")
-        }],
-    );
-    let mut dual = vec![format!(
-        "write the dynamic config keys as off / false on {} and wait {poll_seconds} s for them to be read",
-        hosts.join(", ")
-    )];
-    dual.extend(
-        hosts
-            .iter()
-            .map(|host| format!("{host}: add `{target}` as secondaryVisibilityStore, restart, prove it healthy")),
-    );
-    if registers_attributes {
-        dual.push(format!(
-            "register the custom search attributes for `{target}` where they are missing, and read them back"
-        ));
-    }
-    dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());
-    dual.push("prove by a canary on every history shard that both stores are written".to_owned());
-    stage(Stage::DualWrite, dual);
-    stage(Stage::ExistingRecords, existing_steps(spec, source, namespaces));
-    stage(
-        Stage::Verify,
-        vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
-    );
-    let mut cutover = Vec::new();
-    if !spec.cutover.namespaces_first.is_empty() {
-        cutover.push(format!(
-            "reads of {} from `{target}`, proven",
-            spec.cutover.namespaces_first.join(", ")
-        ));
-        cutover.push(format!("soak for {}", spec.cutover.soak));
-    }
-    cutover.push(format!("reads of every Namespace from `{target}`, proven"));
-    cutover.push(format!("soak for {}", spec.cutover.soak));
-    stage(Stage::Cutover, cutover);
-    let mut promote = vec!["compare every record once more; this is the point of no return".to_owned()];
-    promote.extend(hosts.iter().map(|host| {
-        format!("{host}: make `{target}` the visibilityStore, without a secondary; restart, prove it healthy")
-    }));
-    promote.push("remove both dynamic config keys, now that the last host runs the new config".to_owned());
-    stage(Stage::Promote, promote);
-    stage(
-        Stage::Finish,
-        vec![format!(
-            "check that `{target}` has everything that `{source}` had; report"
-        )],
-    );
-    steps
-        .into_iter()
-        .enumerate()
-        .map(|(index, step)| format!("{}. {step}", index + 1))
-        .collect()
-}
-
-fn existing_steps(spec: &Spec, source: &str, namespaces: &[NamespacePlan]) -> Vec<String> {
-    let target = &spec.target.name;
-    let refreshed = namespaces
-        .iter()
-        .filter(|namespace| [namespace.existing.open, namespace.existing.closed].contains(&Means::Refresh))
-        .count();
-    let mut steps = Vec::new();
-    if refreshed > 0 {
-        steps.push(format!(
-            "refresh what `{target}` lacks from the cluster's own state, in {refreshed} Namespaces"
-        ));
-    }
-    if spec.existing_records.backfills() {
-        let what = if refreshed > 0 { "still lacks" } else { "lacks" };
-        steps.push(format!("copy from `{source}` what `{target}` {what}"));
-    }
-    if spec.existing_records.waits() {
-        steps.push(wait_step());
-    }
-    steps
-}
-
-fn wait_step() -> String {
-    "wait until the Retention Period has removed what was closed, and what was open has closed".to_owned()
 }

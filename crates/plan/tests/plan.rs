@@ -4,7 +4,7 @@ use crossfade_plan::{
     order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts, Unfit},
     plan::{FilePlan, Plan, assemble},
     problem::{Code, Problem},
-    route::{Form, Place, Route},
+    route::{Place, Route},
     spec::{Spec, example},
     stage::Stage,
 };

@@ -101,3 +101,16 @@ pub async fn inspect(entry: &Value) -> Result<Facts, OpenError> {
         Entry::Cassandra(entry) => crate::cassandra::inspect(entry).await,
     }
 }
+
+/// Gives an Elasticsearch index fields, by name and type (`keyword`, `long`), for search attributes that it does not map
+/// yet. Nothing is done to another store, which has columns. Harmless when repeated.
+///
+/// # Errors
+///
+/// Those of [`open`]; a field that is there with another type cannot be changed and is refused.
+pub async fn map_fields(entry: &Value, fields: &[(&str, &str)]) -> Result<(), OpenError> {
+    match Entry::parse(entry)? {
+        Entry::Elasticsearch(entry) => crate::elasticsearch::map_fields(entry, fields).await,
+        _ => Ok(()),
+    }
+}

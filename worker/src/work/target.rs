@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use crossfade_cluster::schema::{SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up};
+use crossfade_cluster::{
+    index_schema::{IndexOrder, IndexTarget, set_up_index},
+    schema::{SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up},
+};
 use crossfade_plan::{
     order::{PrepareTarget, TargetReady},
     problem::{Code, Problem},
 };
+use serde_json::Value;
 
 use super::{
     problems::{open as open_problem, schema},
@@ -23,36 +27,15 @@ const SCHEMA_FOLDER_VARIABLE: &str = "CROSSFADE_SCHEMA_DIR";
 pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Problem>> {
     let spec = &order.context.spec;
     let entry = target_entry(spec).map_err(|problem| vec![problem])?;
-    let done = if spec.target.setup_schema {
-        let target = SqlTarget::from_datastore(&entry).map_err(|error| vec![schema(&error)])?;
-        let file = target.database.clone();
-        let outcome = set_up(&SchemaOrder {
-            target,
-            tool: None,
-            source: std::env::var_os(SCHEMA_FOLDER_VARIABLE)
-                .map_or(SchemaSource::Embedded, |folder| SchemaSource::Folder(folder.into())),
-            create_database: true,
-            within: WITHIN,
-        })
-        .await
-        .map_err(|error| vec![schema(&error)])?;
-        match outcome {
-            SchemaOutcome::Current { .. } => "the schema was up to date".to_owned(),
-            SchemaOutcome::Applied { from, to } => format!(
-                "the schema was brought from {} to {}",
-                from.as_deref().unwrap_or("nothing"),
-                to.as_deref().unwrap_or("the tool's version")
-            ),
-            SchemaOutcome::ByServer => {
-                return Ok(TargetReady {
-                    description: Some(format!("SQLite file {file}")),
-                    schema_version: None,
-                    done: "the server makes the schema itself when it starts with this SQLite file".to_owned(),
-                });
-            }
-        }
-    } else {
+    let done = if !spec.target.setup_schema {
         "the schema was left as it is".to_owned()
+    } else if entry.get("elasticsearch").is_some_and(Value::is_object) {
+        set_up_the_index(&entry).await.map_err(|problem| vec![problem])?
+    } else {
+        match set_up_the_tables(&entry).await.map_err(|problem| vec![problem])? {
+            Done::Now(done) => done,
+            Done::ByServer(ready) => return Ok(ready),
+        }
     };
     let facts = crossfade_stores::inspect(&entry)
         .await
@@ -73,5 +56,61 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
         description: Some(facts.store),
         schema_version,
         done,
+    })
+}
+
+/// What came of setting a SQL schema up.
+enum Done {
+    /// In words.
+    Now(String),
+    /// The server does it.
+    ByServer(TargetReady),
+}
+
+async fn set_up_the_tables(entry: &Value) -> Result<Done, Problem> {
+    let target = SqlTarget::from_datastore(entry).map_err(|error| schema(&error))?;
+    let file = target.database.clone();
+    let outcome = set_up(&SchemaOrder {
+        target,
+        tool: None,
+        source: std::env::var_os(SCHEMA_FOLDER_VARIABLE)
+            .map_or(SchemaSource::Embedded, |folder| SchemaSource::Folder(folder.into())),
+        create_database: true,
+        within: WITHIN,
+    })
+    .await
+    .map_err(|error| schema(&error))?;
+    Ok(match outcome {
+        SchemaOutcome::Current { .. } => Done::Now("the schema was up to date".to_owned()),
+        SchemaOutcome::Applied { from, to } => Done::Now(format!(
+            "the schema was brought from {} to {}",
+            from.as_deref().unwrap_or("nothing"),
+            to.as_deref().unwrap_or("the tool's version")
+        )),
+        SchemaOutcome::ByServer => Done::ByServer(TargetReady {
+            description: Some(format!("SQLite file {file}")),
+            schema_version: None,
+            done: "the server makes the schema itself when it starts with this SQLite file".to_owned(),
+        }),
+    })
+}
+
+/// The template and the index. The tool takes an index that is there for a good one, so the mapping is checked afterwards.
+async fn set_up_the_index(entry: &Value) -> Result<String, Problem> {
+    let target = IndexTarget::from_datastore(entry).map_err(|error| schema(&error))?;
+    let index = target.index.clone();
+    let order = IndexOrder {
+        target,
+        tool: None,
+        within: WITHIN,
+    };
+    let outcome = set_up_index(&order).await.map_err(|error| schema(&error))?;
+    Ok(match outcome {
+        SchemaOutcome::Applied { .. } => {
+            format!("Temporal's index template was put and the index `{index}` created from it")
+        }
+        SchemaOutcome::Current { .. } | SchemaOutcome::ByServer => {
+            format!("Temporal's index template was put; the index `{index}` was there and has its fields")
+        }
     })
 }

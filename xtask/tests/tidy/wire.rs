@@ -18,6 +18,8 @@ fn names_on_the_wire_stay() {
         (names::activity::CONFIGURE_HOST, "configure-host"),
         (names::activity::SET_DYNAMIC_CONFIG, "set-dynamic-config"),
         (names::activity::PROVE_WRITES, "prove-writes"),
+        (names::activity::REGISTER_ATTRIBUTES, "register-attributes"),
+        (names::activity::REFRESH_RECORDS, "refresh-records"),
         (names::activity::COPY_RECORDS, "copy-records"),
         (names::activity::READ_WAIT, "read-wait"),
         (names::activity::COMPARE_RECORDS, "compare-records"),
