@@ -90,11 +90,16 @@ async fn marked(
     beat: &Beat,
 ) -> Result<Marked, Problem> {
     let marker = format!("crossfade-marker-{}", order.context.key);
+    let now = Timestamp::now();
     let records: Vec<_> = namespaces
         .iter()
         .map(|namespace| {
             let run_id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{marker}/{}", namespace.id).as_bytes());
-            marker_record(&namespace.id, &marker, &run_id.to_string(), Timestamp::now())
+            let mut record = marker_record(&namespace.id, &marker, &run_id.to_string(), now);
+            // Elasticsearch remembers the version of what was deleted for a minute (index.gc_deletes), and takes nothing
+            // that is not later: the marker of this proof has to be later than that of the one before.
+            record.version = Some(now.as_millisecond());
+            record
         })
         .collect();
     let put = async {
@@ -113,7 +118,7 @@ async fn marked(
         .into_iter()
         .map(|record| Condemned {
             key: record.key,
-            at_most: Some(0),
+            at_most: Some(now.as_millisecond()),
         })
         .collect();
     target.delete(&keys).await.map_err(|error| store_problem(&error))?;
