@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use e2e::servers::binaries::{TEMPORAL_1_23_1, TEMPORAL_1_30_8};
-use e2e::servers::progress::Lines;
+use e2e::servers::binaries::{
+    Release, TEMPORAL_1_21_6, TEMPORAL_1_23_1, TEMPORAL_1_25_1, TEMPORAL_1_27_3, TEMPORAL_1_29_1, TEMPORAL_1_30_8,
+    TEMPORAL_1_32_2,
+};
+use e2e::servers::progress::{Lines, Progress};
 use e2e::testbed::{Engine, NAMESPACE, Plan, Store, TARGET_NAME, Testbed};
 use temporalio_common::protos::temporal::api::common::v1::WorkflowType;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
@@ -61,7 +64,7 @@ async fn comes_up(plan: Plan, check: impl FnOnce(&Testbed, &str) -> Result<()>) 
     let what = format!("{} {:?} to {:?}", plan.release.version, plan.source, plan.target);
     let started = Instant::now();
     let testbed = Testbed::start(plan, &Lines::default()).await?;
-    eprintln!("{what} serves after {:.1} s", started.elapsed().as_secs_f64());
+    Lines::default().finished(&format!("{what} serves after {:.1} s", started.elapsed().as_secs_f64()));
     lists_a_started_workflow(&testbed).await?;
     let config = std::fs::read_to_string(&testbed.temporal().hosts()[0].config)?;
     check(&testbed, &config)?;
@@ -159,6 +162,36 @@ async fn opensearch_holds_visibility() -> Result<()> {
 async fn sqlite_with_postgres_as_target() -> Result<()> {
     let plan = Plan::pair(&TEMPORAL_1_30_8, Engine::Sqlite, Engine::Postgres);
     comes_up(plan, |_, _| Ok(())).await
+}
+
+async fn a_release_comes_up(release: &'static Release, engine: Engine) -> Result<()> {
+    comes_up(Plan::pair(release, engine, engine), |_, _| Ok(())).await
+}
+
+#[tokio::test]
+async fn release_1_21_6_comes_up() -> Result<()> {
+    let plan = Plan::pair(&TEMPORAL_1_21_6, Engine::Cassandra, Engine::Elasticsearch);
+    comes_up(plan, |_, _| Ok(())).await
+}
+
+#[tokio::test]
+async fn release_1_25_1_comes_up() -> Result<()> {
+    a_release_comes_up(&TEMPORAL_1_25_1, Engine::Elasticsearch).await
+}
+
+#[tokio::test]
+async fn release_1_27_3_comes_up() -> Result<()> {
+    a_release_comes_up(&TEMPORAL_1_27_3, Engine::Postgres).await
+}
+
+#[tokio::test]
+async fn release_1_29_1_comes_up() -> Result<()> {
+    a_release_comes_up(&TEMPORAL_1_29_1, Engine::Elasticsearch).await
+}
+
+#[tokio::test]
+async fn release_1_32_2_comes_up() -> Result<()> {
+    a_release_comes_up(&TEMPORAL_1_32_2, Engine::Postgres).await
 }
 
 #[tokio::test]

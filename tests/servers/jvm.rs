@@ -9,11 +9,11 @@ use e2e::servers::cassandra::{self, Cassandra};
 use e2e::servers::elasticsearch::{self, Elasticsearch};
 use e2e::servers::opensearch;
 use e2e::servers::processes::Processes;
-use e2e::servers::progress::Lines;
+use e2e::servers::progress::{Lines, Progress};
 use serde_json::json;
 
 fn took(what: &str, since: Instant) {
-    eprintln!("{what} took {:.1} s", since.elapsed().as_secs_f64());
+    Lines::default().finished(&format!("{what} took {:.1} s", since.elapsed().as_secs_f64()));
 }
 
 /// A document that was acknowledged is there after a kill; a frozen node answers nothing and goes on when thawed.
