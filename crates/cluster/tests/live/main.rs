@@ -5,6 +5,7 @@ mod canaries;
 mod elastic;
 mod frontend;
 mod index_schema;
+mod indices;
 mod lock;
 mod postgres;
 mod records;

@@ -9,11 +9,12 @@ use crossfade_cluster::{ExecutionKey, ExecutionStatus, Frontend};
 use serde_json::json;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
-use crate::server::{NAMESPACE, Server, on_each_release, until};
+use crate::server::{NAMESPACE, Plan, Server, on_each_release, until};
 
 on_each_release!(
     a_refresh_brings_a_record_back_with_its_attributes_and_memo,
     what_is_gone_is_not_refreshed,
+    attributes_that_were_removed_after_the_close_are_noticed,
 );
 
 /// Two executions with an attribute and a memo: the first is open, the second closed.
@@ -153,4 +154,28 @@ async fn what_is_gone_is_not_refreshed(server: &'static Server) {
         .mutable_state("no-such-one", &gone.workflow_id, &gone.run_id)
         .await;
     assert_eq!(none.expect("asked"), None);
+}
+
+async fn attributes_that_were_removed_after_the_close_are_noticed(shared: &'static Server) {
+    let server = Server::start(Plan {
+        dynamic: "history.visibilityProcessorEnableCloseWorkflowCleanup:\n  - value: true\n",
+        ..Plan::new(shared.release)
+    });
+    let frontend = server.frontend().await;
+    let keys = pair(&frontend, "cleaned").await;
+    let state = async |key: &ExecutionKey| {
+        let state = frontend.mutable_state(NAMESPACE, &key.workflow_id, &key.run_id).await;
+        state.expect("asked").expect("there")
+    };
+    until("the closed one is cleaned", async || {
+        state(&keys[1]).await.attributes_removed
+    })
+    .await;
+    let closed = state(&keys[1]).await;
+    assert!(
+        closed.memo.is_empty() && closed.search_attributes.is_empty(),
+        "{closed:?}"
+    );
+    let open = state(&keys[0]).await;
+    assert!(!open.attributes_removed && !open.memo.is_empty(), "{open:?}");
 }

@@ -120,14 +120,7 @@ impl Server {
         let ports = Ports::free();
         prepare(&dir);
         fs::write(dir.join("server.yaml"), config(&dir, ports, &plan)).expect("config");
-        fs::write(
-            dir.join("dynamic.yaml"),
-            format!(
-                "history.TaskDLQUnexpectedErrorAttempts:\n  - value: 2\n{}",
-                plan.dynamic
-            ),
-        )
-        .expect("config");
+        fs::write(dir.join("dynamic.yaml"), plan.dynamic).expect("config");
         script(&dir, "stop.sh", STOP);
         // Older servers take a folder and a name (1.30.8: cmd/server/main.go has both ways).
         let arguments = if plan.release.minor < 30 {

@@ -150,18 +150,18 @@ async fn a_store_that_cannot_count_is_counted_by_listing() {
 }
 
 /// Dynamic config with both stores written, and no cache of attributes.
-const DUAL: &str = "system.secondaryVisibilityWritingMode:\n  - value: dual\n\
+pub(crate) const DUAL: &str = "system.secondaryVisibilityWritingMode:\n  - value: dual\n\
                     system.enableReadFromSecondaryVisibility:\n  - value: false\n\
                     system.forceSearchAttributesCacheRefreshOnRead:\n  - value: true\n";
 
 /// The same, with reads from the secondary store.
-fn read_from_secondary(server: &Server) {
+pub(crate) fn read_from_secondary(server: &Server) {
     let text = DUAL.replace("Visibility:\n  - value: false", "Visibility:\n  - value: true");
     std::fs::write(server.dir.join("dynamic.yaml"), text).expect("dynamic.yaml");
 }
 
 /// Starts one execution with a custom attribute, once the server takes it.
-async fn start_with(frontend: &Frontend, seed: &str, name: &str) -> ExecutionKey {
+pub(crate) async fn start_with(frontend: &Frontend, seed: &str, name: &str) -> ExecutionKey {
     let attributes = BTreeMap::from([(name.to_owned(), json!("c-1"))]);
     let mut flock = flock(frontend, seed, attributes).await;
     flock.shards = 1;
@@ -178,7 +178,7 @@ async fn start_with(frontend: &Frontend, seed: &str, name: &str) -> ExecutionKey
 }
 
 /// The names under which the history service keeps the attributes of an execution.
-async fn kept_as(frontend: &Frontend, key: &ExecutionKey) -> Vec<String> {
+pub(crate) async fn kept_as(frontend: &Frontend, key: &ExecutionKey) -> Vec<String> {
     let state = frontend
         .mutable_state(NAMESPACE, &key.workflow_id, &key.run_id)
         .await
@@ -188,7 +188,7 @@ async fn kept_as(frontend: &Frontend, key: &ExecutionKey) -> Vec<String> {
 }
 
 /// Registers names for the standard store, as an administrator did once: by an index that is not known and merged.
-fn tctl_adds(server: &Server, names: &[(&str, &str)]) {
+pub(crate) fn tctl_adds(server: &Server, names: &[(&str, &str)], skip_schema: bool) {
     let mut command = Command::new(TCTL.program("tctl"));
     command.args([
         "--address",
@@ -197,14 +197,10 @@ fn tctl_adds(server: &Server, names: &[(&str, &str)]) {
         "--ns",
         NAMESPACE,
     ]);
-    command.args([
-        "--context_timeout",
-        "60",
-        "admin",
-        "cluster",
-        "add-search-attributes",
-        "--skip-schema-update",
-    ]);
+    command.args(["--context_timeout", "120", "admin", "cluster", "add-search-attributes"]);
+    if skip_schema {
+        command.arg("--skip-schema-update");
+    }
     for (name, kind) in names {
         command.args(["--name", name, "--type", kind]);
     }
@@ -237,7 +233,7 @@ async fn attributes_of_a_standard_store_get_columns_and_starts_go_on() {
     };
     assert_eq!(move_attributes().await, Registration::default(), "there is none");
 
-    tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")]);
+    tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")], true);
     let old = start_with(&frontend, "before", "CustomerId").await;
     assert_eq!(kept_as(&frontend, &old).await, ["CustomerId"]);
     let before = frontend.registered_attributes().await.expect("registered");
@@ -324,7 +320,7 @@ async fn attributes_of_a_standard_store_get_into_an_index() {
         ..Plan::new(V1_23_1)
     });
     let frontend = server.frontend().await;
-    tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")]);
+    tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")], true);
     let target = Index {
         kind: IndexKind::Names,
         name: index.to_owned(),
