@@ -195,7 +195,7 @@ struct Registering<'a> {
 /// Registers the source's custom attributes for the target's index and reads them back. Calling it again is harmless.
 ///
 /// The target has to be the secondary store of the frontend that answers (its writing mode may be off), but for one case:
-/// another index of the same Elasticsearch cluster up to 1.31. `namespaces` are those, by name, that are to have names
+/// another index of the same Elasticsearch cluster up to 1.27. `namespaces` are those, by name, that are to have names
 /// for columns when the source has none; each gets all of the source's attributes. `cached_for` is how long hosts may
 /// go by what they read before, [`CACHED_FOR`] unless the cluster has `system.forceSearchAttributesCacheRefreshOnRead`;
 /// it is waited out only where attributes were registered that starts are checked against. `within` bounds the rest.
@@ -231,7 +231,14 @@ impl Registering<'_> {
         let server = cluster.version;
         let index = &self.target.name;
         let stores = [Some(cluster.visibility.primary), cluster.visibility.secondary];
-        if !stores.iter().flatten().any(|plugin| plugin == "elasticsearch") {
+        let elastic = stores
+            .iter()
+            .flatten()
+            .filter(|plugin| *plugin == "elasticsearch")
+            .count();
+        // Another index of the same store can be registered for beforehand only while the admin's call works.
+        let both = self.source.kind == IndexKind::Names && server.at_least(1, 28);
+        if elastic < 1 + usize::from(both) {
             return Err(RegisterError::NotConfigured { index: index.clone() });
         }
         let mut registered = self.frontend.registered_attributes().await?;
@@ -253,8 +260,8 @@ impl Registering<'_> {
                 let passing = Types::from([(PASSING.to_owned(), IndexedValueType::Keyword)]);
                 self.add(index, &passing, true).await
             } else {
-                self.add_names(&lacking, server.at_least(1, 23) && stores[1].is_some())
-                    .await
+                let secondary = server.at_least(1, 23) && stores[1].is_some();
+                self.add_names(&lacking, secondary || server.at_least(1, 28)).await
             };
             registered = self.look_again(asked, &wanted).await?;
         }
@@ -267,8 +274,13 @@ impl Registering<'_> {
     }
 
     /// Adds names to the index, and fields to its mapping.
-    async fn add_names(&self, names: &Types, to_both: bool) -> Result<(), CallError> {
-        if to_both {
+    ///
+    /// The operator's call adds to both stores from 1.23 on. The admin's adds to any index by a workflow, whose worker is
+    /// gone since 1.28: there the call waits for ever, and leaves the workflow behind (seen on 1.30.8: "unable to find
+    /// workflow type: temporal-sys-add-search-attributes-workflow"; 1.29.1: service/frontend/admin_handler.go calls it and
+    /// service/worker/fx.go lacks it).
+    async fn add_names(&self, names: &Types, by_operator: bool) -> Result<(), CallError> {
+        if by_operator {
             // Any Namespace will do: names are the whole cluster's.
             return self.frontend.add_search_attributes("temporal-system", names).await;
         }

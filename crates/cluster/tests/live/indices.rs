@@ -1,5 +1,6 @@
 //! Search attributes from one Elasticsearch index to another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crossfade_cluster::Frontend;
@@ -10,8 +11,15 @@ use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
 use crate::cache::{Release, V1_23_1, V1_30_8};
 use crate::elastic::{TEMPLATE, elastic};
-use crate::server::{Plan, Server};
+use crate::server::{NAMESPACE, Plan, Server};
 use crate::standard::{DUAL, start_with, tctl_adds};
+
+fn index(name: &str) -> Index {
+    Index {
+        kind: IndexKind::Names,
+        name: name.to_owned(),
+    }
+}
 
 async fn from_index_to_index(release: Release, source: &str, target: &str) {
     let node = elastic().await;
@@ -31,21 +39,41 @@ async fn from_index_to_index(release: Release, source: &str, target: &str) {
     }
     let server = Server::start(Plan {
         visibility: Some(primary),
-        secondary,
         dynamic: DUAL,
         ..Plan::new(release)
     });
-    let frontend = server.frontend().await;
+    let mut frontend = server.frontend().await;
+    if let Some(entry) = secondary {
+        // The admin's call, which tctl makes, would never end here; and with both stores both would get them.
+        let types = BTreeMap::from([
+            ("CustomerId".to_owned(), IndexedValueType::Keyword),
+            ("Amount".to_owned(), IndexedValueType::Double),
+        ]);
+        frontend.add_search_attributes(NAMESPACE, &types).await.expect("added");
+        let config = server.dir.join("server.yaml");
+        let text = std::fs::read_to_string(&config).expect("server.yaml");
+        let text = text
+            .replace(
+                "\n  visibilityStore:",
+                "\n  secondaryVisibilityStore: secondary\n  visibilityStore:",
+            )
+            .replace(
+                "\n    visibility:",
+                &format!("\n    secondary: {entry}\n    visibility:"),
+            );
+        std::fs::write(&config, text).expect("server.yaml");
+        let early = move_between(&frontend, &index(source), &index(target)).await;
+        assert!(matches!(early, Err(RegisterError::NotConfigured { .. })), "{early:?}");
+        server.run("restart.sh");
+        frontend = server.frontend().await;
+    } else {
+        tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")], false);
+    }
     let stores = frontend.cluster().await.expect("cluster").visibility;
     assert_eq!(
         (&*stores.primary, stores.secondary.as_deref()),
         ("elasticsearch", Some("elasticsearch"))
     );
-    tctl_adds(&server, &[("CustomerId", "Keyword"), ("Amount", "Double")], false);
-    let index = |name: &str| Index {
-        kind: IndexKind::Names,
-        name: name.to_owned(),
-    };
     assert!(
         frontend
             .registered_attributes()
