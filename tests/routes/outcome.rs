@@ -57,7 +57,10 @@ impl Outcome {
             return Some(if minor < 23 { Self::Accepts } else { Self::LeavesOut });
         }
         let looked_for_a_store = log.lines().any(|line| {
-            line.contains("connection refused") && nobody.iter().any(|port| line.contains(&format!("127.0.0.1:{port}")))
+            // 1.25 to 1.29 do not say which SQL address it was; the main store is a file.
+            line.contains("no usable database connection found")
+                || line.contains("connection refused")
+                    && nobody.iter().any(|port| line.contains(&format!("127.0.0.1:{port}")))
         });
         (ended && looked_for_a_store).then_some(Self::TookConfig)
     }
