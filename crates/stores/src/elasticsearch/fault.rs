@@ -45,6 +45,7 @@ pub(super) fn opening(login: Option<&(String, String)>, error: Error) -> OpenErr
 fn is_about_tls(reason: &str) -> bool {
     [
         "certificate",
+        "fatal alert",
         "TLS",
         "tls",
         "Handshake",

@@ -85,12 +85,10 @@ pub(crate) async fn inspect(entry: ElasticsearchEntry) -> Result<Facts, OpenErro
         Some(mapping) if unreadable(mapping).is_none() => Some(probe(&cluster, &entry.index).await),
         _ => None,
     };
-    if let Some(mapping) = mapping.as_ref().filter(|mapping| mapping.is_dynamic()) {
-        if unreadable(mapping).is_none() {
-            warnings.push(
-                "the index maps new fields by itself (dynamic is not false as in Temporal's template)".to_owned(),
-            );
-        }
+    let right = mapping.as_ref().filter(|mapping| unreadable(mapping).is_none());
+    if right.is_some_and(Mapping::is_dynamic) {
+        warnings
+            .push("the index maps new fields by itself (dynamic is not false as in Temporal's template)".to_owned());
     }
     // An index that is made anew under its name is another one. Without an index its name has to do.
     let identity = root.uuid.map(|uuid| match &index.uuid {

@@ -114,11 +114,17 @@ impl Elasticsearch {
                 "query": {"bool": {"filter": [{"term": {"NamespaceId": namespace}}, {"range": {"RunId": run}}]}},
             });
             let mut hits = self.hits(&body).await?;
-            self.learn(namespace, width, hits.len(), to.is_some());
             if !hits.is_empty() {
                 let records = hits.iter_mut().map(|hit| document::hit(&self.cluster.name, hit));
                 let records: Result<Vec<Record>, Error> = records.map(|hit| hit.map(|hit| hit.record)).collect();
-                return Ok(without_twins(records?));
+                let records = records?;
+                // A full page tells only of the part of its window up to its last record.
+                let end = match records.last() {
+                    Some(last) if records.len() == limit => Some(last.key.run_id.as_str()),
+                    _ => to.as_deref(),
+                };
+                self.learn(namespace, &from, end, records.len());
+                return Ok(without_twins(records));
             }
             match to {
                 Some(to) => from = to,
@@ -152,15 +158,14 @@ impl Elasticsearch {
         Ok(END as f64 / count as f64)
     }
 
-    /// Takes note of how many records a window had, by halves with what was known before.
-    fn learn(&self, namespace: &str, width: f64, hits: usize, bounded: bool) {
-        if !bounded || hits == 0 {
+    /// Takes note of how many records lie between two run ids, by halves with what was known before.
+    fn learn(&self, namespace: &str, from: &str, end: Option<&str>, records: usize) {
+        let (Some(from), Some(end)) = (position(from), end.and_then(position)) else {
             return;
-        }
+        };
         if let Ok(mut widths) = self.windows.widths.lock() {
-            let seen = width / hits as f64;
+            let seen = (end.saturating_sub(from).max(1)) as f64 / records as f64;
             let known = widths.entry(namespace.to_owned()).or_insert(seen);
-            // A full page tells only that the window was too wide; its records may lie closer than that.
             *known = (*known + seen) / 2.0;
         }
     }
@@ -197,17 +202,20 @@ impl Elasticsearch {
     }
 }
 
-/// The text that ends a window of `width` after `from`; `None` when that is the end, or `from` is no beginning of a UUID.
-fn upper(from: &str, width: f64) -> Option<String> {
-    let digits = from.bytes().filter(|byte| *byte != b'-').take(DIGITS as usize);
-    let mut start = 0;
-    let mut read = 0;
+/// The beginning of a run id as a number; `None` if it is not that of a UUID.
+fn position(run_id: &str) -> Option<u64> {
+    let digits = run_id.bytes().filter(|byte| *byte != b'-').take(DIGITS as usize);
+    let (mut position, mut read) = (0, 0);
     for byte in digits {
-        start = start * 16 + u64::from(char::from(byte).to_digit(16)?);
+        position = position * 16 + u64::from(char::from(byte).to_digit(16)?);
         read += 1;
     }
-    start <<= 4 * (DIGITS - read);
-    let end = start.saturating_add((width as u64).max(1));
+    Some(position << (4 * (DIGITS - read)))
+}
+
+/// The text that ends a window of `width` after `from`; `None` when that is the end, or `from` is no beginning of a UUID.
+fn upper(from: &str, width: f64) -> Option<String> {
+    let end = position(from)?.saturating_add((width as u64).max(1));
     let to = format!("{:08x}-{:04x}", end >> 16, end & 0xffff);
     (end < END && to.as_str() > from).then_some(to)
 }

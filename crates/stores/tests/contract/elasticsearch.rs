@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::clusters::{Node, Product};
+use crate::clusters::Product;
 use crate::opened;
 
 const NAMESPACE: &str = "00000000-0000-4000-8000-00000000000a";
@@ -334,11 +334,8 @@ async fn a_missing_index_is_told_and_not_made() {
         assert!(matches!(open(&entry).await, Err(OpenError::NoSchema { .. })));
         let facts = inspect(&entry).await.expect("facts");
         assert!(matches!(facts.schema, SchemaState::Absent) && facts.writable.is_none());
-        assert!(
-            facts.warnings.is_empty(),
-            "the template is for it: {:?}",
-            facts.warnings
-        );
+        let of_template = |warning: &String| warning.contains("template");
+        assert!(!facts.warnings.iter().any(of_template), "{:?}", facts.warnings);
         let faults = facts.schema_faults("1.30.8").expect("known");
         assert!(matches!(&faults[..], [SchemaFault::Absent { .. }]), "{faults:?}");
         assert!(
@@ -496,112 +493,4 @@ async fn copies_and_compares_between_the_products() {
         (0, 0, 1, 1)
     );
     assert_eq!(one(&to, &extra.key).await, None, "what is extra is removed");
-}
-
-/// A node with a queue of one and one thread is overrun by several writers: each item is written in the end.
-#[tokio::test]
-async fn a_cluster_without_room_is_waited_for() {
-    let node = Product::Elasticsearch
-        .start(&[("thread_pool.write.queue_size", "1"), ("node.processors", "1")])
-        .await;
-    let entry = node.index("crowded", "v13", json!({})).await;
-    let writers = (0..12).map(|writer| {
-        let entry = &entry;
-        async move {
-            let store = opened(entry).await;
-            let mut written = 0;
-            for batch in 0..4 {
-                written += store
-                    .write()
-                    .put(&records(1000 * writer + 200 * batch, 200))
-                    .await
-                    .expect("put");
-            }
-            written
-        }
-    });
-    let written: u64 = futures::future::join_all(writers).await.into_iter().sum();
-    assert_eq!(written, 12 * 4 * 200);
-    let pools = node.ask(Method::GET, "/_nodes/stats/thread_pool", None).await;
-    let pool = pools["nodes"]
-        .as_object()
-        .and_then(|nodes| nodes.values().next())
-        .cloned()
-        .unwrap_or_default();
-    let rejected = pool.pointer("/thread_pool/write/rejected").and_then(Value::as_u64);
-    assert!(
-        rejected.is_some_and(|rejected| rejected > 0),
-        "the test must overrun the node: {pool}"
-    );
-    assert_eq!(all(&opened(&entry).await, 1000).await.len(), 12 * 4 * 200);
-}
-
-/// Requests that are too long for the node are cut until they fit; a document that alone is too long is named.
-#[tokio::test]
-async fn long_requests_are_cut_and_a_document_too_long_is_named() {
-    for product in Product::BOTH {
-        let node = product.start(&[("http.max_content_length", "256kb")]).await;
-        let entry = node.index("long", "v13", json!({})).await;
-        let store = opened(&entry).await;
-        assert_eq!(inspect(&entry).await.expect("facts").limits.document, Some(256 << 10));
-        let mut batch = records(0, 20);
-        for record in &mut batch {
-            record.memo = Some(vec![7; 60_000]);
-        }
-        assert_eq!(store.write().put(&batch).await.expect("put"), 20);
-        batch[3].memo = Some(vec![7; 400_000]);
-        for record in &mut batch {
-            record.version = Some(1000);
-        }
-        let error = store.write().put(&batch).await.expect_err("too long");
-        assert!(
-            matches!(&error, Error::Refused { key, .. } if *key == batch[3].key),
-            "{error}"
-        );
-        assert!(error.to_string().contains("bytes"), "{error}");
-        let keys: Vec<Key> = batch.iter().map(|record| record.key.clone()).collect();
-        let versions = store.read().versions(&keys).await.expect("versions");
-        assert_eq!(versions.values().filter(|version| **version == Some(1000)).count(), 19);
-    }
-}
-
-/// A killed node is unreachable at once, a frozen one is busy within the time of a call; both serve again afterwards.
-#[tokio::test]
-async fn a_node_that_is_killed_or_frozen_is_told_in_time() {
-    let mut node = Product::Elasticsearch.start(&[]).await;
-    let entry = node.index("down", "v13", json!({})).await;
-    let store = opened(&entry).await;
-    store.write().put(&records(0, 10)).await.expect("put");
-    node.server.freeze().expect("freeze");
-    let started = Instant::now();
-    let error = store.write().put(&records(10, 1)).await.expect_err("frozen");
-    assert!(matches!(error, Error::Busy { .. }) && error.is_retryable(), "{error:?}");
-    assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
-    node.server.thaw().expect("thaw");
-    assert!(store.write().put(&records(10, 1)).await.expect("put") <= 1);
-
-    node.server.kill().expect("kill");
-    let started = Instant::now();
-    let error = store
-        .read()
-        .versions(&[record(NAMESPACE, 1).key])
-        .await
-        .expect_err("killed");
-    assert!(
-        matches!(error, Error::Unreachable { .. }) && error.is_retryable(),
-        "{error:?}"
-    );
-    assert!(started.elapsed() < Duration::from_secs(5));
-    let unopened = open(&entry).await.expect_err("killed");
-    assert!(
-        matches!(unopened, OpenError::Unreachable { .. }) && unopened.is_retryable(),
-        "{unopened:?}"
-    );
-    resume(&mut node).await;
-    assert_eq!(all(&store, 100).await.len(), 11, "what was acknowledged is there");
-}
-
-async fn resume(node: &mut Node) {
-    let resumed = node.server.resume(&node.processes).await;
-    resumed.unwrap_or_else(|error| panic!("{error:#}"));
 }

@@ -2,6 +2,8 @@
 
 mod clusters;
 mod elasticsearch;
+mod elasticsearch_trouble;
+mod encrypted;
 mod fixture;
 mod opening;
 mod postgres;
