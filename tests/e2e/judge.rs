@@ -1,11 +1,14 @@
 //! The judge itself: clean about a store that the server wrote, and sure to see what is wrong with one that was tampered with.
 
+mod cassandra;
+mod elasticsearch;
+
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::judge::{Judge, compare};
 use e2e::testbed::{NAMESPACE, Store, Testbed};
-use e2e::traffic::{Entry, Status, Traffic};
+use e2e::traffic::{ATTRIBUTES, Entry, Ledger, Status, Traffic};
 
 /// What is done to a store, by the run ids of four executions, and what the judge says of it.
 const DAMAGE: [(&str, &str); 7] = [
@@ -130,4 +133,46 @@ async fn the_judge_sees_damage_in_a_sqlite_file() -> Result<()> {
 #[tokio::test]
 async fn the_judge_sees_damage_in_a_postgres_database() -> Result<()> {
     sees_damage(Testbed::postgres().await?).await
+}
+
+/// Executions to plant faults in, no one of them twice: workflow id and run id.
+struct Picked {
+    completed: Vec<Entry>,
+    children: Vec<Entry>,
+    deleted: Vec<Entry>,
+}
+
+impl Picked {
+    fn of(ledger: &Ledger) -> Self {
+        let (deleted, kept): (Vec<_>, Vec<_>) = ledger.entries().into_iter().partition(|entry| entry.deleted);
+        let (children, others): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|entry| entry.workflow_id.ends_with("-part"));
+        let with_everything = |entry: &Entry| {
+            entry.status == Status::Completed && entry.attributes.len() == ATTRIBUTES.len() && !entry.memo.is_empty()
+        };
+        Self {
+            completed: others.into_iter().filter(with_everything).collect(),
+            children,
+            deleted,
+        }
+    }
+
+    fn completed(&mut self) -> Result<(String, String)> {
+        Self::next(&mut self.completed, "completed")
+    }
+
+    fn child(&mut self) -> Result<(String, String)> {
+        Self::next(&mut self.children, "run as a child")
+    }
+
+    fn deleted(&mut self) -> Result<(String, String)> {
+        Self::next(&mut self.deleted, "deleted")
+    }
+
+    fn next(of: &mut Vec<Entry>, what: &str) -> Result<(String, String)> {
+        let entry = of
+            .pop()
+            .with_context(|| format!("no more executions that were {what}"))?;
+        Ok((entry.workflow_id, entry.run_id))
+    }
 }

@@ -172,7 +172,13 @@ impl Judge {
             }
             let by_name = |name: &str| (name.to_owned(), only.search_attributes.get(name));
             for (name, found) in ATTRIBUTES.iter().map(|(name, _)| by_name(name)) {
-                complain_unless_same(&name, "", entry.attributes.get(&name), found, &mut complain)?;
+                let expected = entry.attributes.get(&name);
+                // Lists of SQL stores have numbers as doubles have them (1.30.8: common/persistence/visibility/store/sql):
+                // what the store itself has is judged by the digit.
+                let as_double = |value: Option<&Value>| value.and_then(Value::as_f64);
+                if as_double(expected).is_none() || as_double(expected) != as_double(found) {
+                    complain_unless_same(&name, "", expected, found, &mut complain)?;
+                }
             }
             if only.memo != entry.memo {
                 complain(format!("the memo is {:?}, expected {:?}", only.memo, entry.memo));

@@ -8,5 +8,6 @@ pub mod migration;
 pub mod namespaces;
 pub mod scene;
 pub mod servers;
+pub mod story;
 pub mod testbed;
 pub mod traffic;

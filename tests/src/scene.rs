@@ -169,6 +169,16 @@ pub async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator
     Ok(())
 }
 
+/// Restarts every host: a server that runs learns of new search attributes within a minute, and until then leaves them out of
+/// its records (1.30.8: common/searchattribute/manager.go); one that starts knows them.
+///
+/// # Errors
+/// When a host does not come up again.
+pub async fn knows_attributes(testbed: &Testbed) -> Result<()> {
+    testbed.temporal().hosts().iter().try_for_each(|host| host.restart())?;
+    testbed.temporal().serving().await
+}
+
 /// Waits until `there`, for at most two minutes.
 ///
 /// # Errors

@@ -1,0 +1,44 @@
+//! Every pair of stores that servers allow, on real ones: the same story each time, one line of data for each pair.
+//!
+//! The servers on Java are shared by the whole run; each pair has its own index, keyspace and PostgreSQL.
+
+use anyhow::Result;
+use e2e::servers::binaries::{Release, TEMPORAL_1_23_1, TEMPORAL_1_27_3, TEMPORAL_1_30_8};
+use e2e::story::{Orders, migrates};
+use e2e::testbed::Engine::{self, *};
+use e2e::testbed::Plan;
+
+/// One pair: the server, from where to where, whether orders carry search attributes, and how the server names its stores.
+macro_rules! pairs {
+    ($($name:ident: $release:expr, $source:expr => $target:expr, $orders:expr, [$from:literal, $to:literal];)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() -> Result<()> {
+                let id = stringify!($name);
+                pair(id, &$release, $source, $target, $orders, [$from, $to]).await
+            }
+        )*
+    };
+}
+
+pairs! {
+    cassandra_to_postgres_on_1_23_1: TEMPORAL_1_23_1, Cassandra => Postgres, Orders::Plain, ["cassandra", "postgres12"];
+    standard_postgres_to_postgres_on_1_23_1: TEMPORAL_1_23_1, StandardPostgres => Postgres, Orders::Plain, ["postgres", "postgres12"];
+    postgres_to_postgres_on_1_27_3: TEMPORAL_1_27_3, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
+    postgres_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
+    sqlite_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Sqlite => Postgres, Orders::WithAttributes, ["sqlite", "postgres12"];
+    elasticsearch_to_another_index_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => Elasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
+    elasticsearch_to_another_elasticsearch_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => OtherElasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
+    elasticsearch_to_opensearch_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => OpenSearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
+}
+
+async fn pair(
+    id: &'static str,
+    release: &'static Release,
+    source: Engine,
+    target: Engine,
+    orders: Orders,
+    stores: [&str; 2],
+) -> Result<()> {
+    migrates(id, Plan::pair(release, source, target), orders, stores).await
+}
