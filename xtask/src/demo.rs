@@ -6,6 +6,7 @@
 mod interrupt;
 mod kept;
 mod migration;
+mod narration;
 mod product;
 mod screen;
 mod smoke;
@@ -13,6 +14,7 @@ mod tctl;
 mod verdict;
 mod words;
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +28,7 @@ use e2e::traffic::{Ledger, Traffic, WORKFLOW_TYPE};
 use crate::terminal;
 use interrupt::Interrupt;
 use migration::Migration;
+use narration::Narrator;
 use product::Product;
 use screen::Screen;
 use smoke::smoke;
@@ -53,6 +56,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     postgres: bool,
 
+    /// The migration that Temporal's documentation describes, step by step: from Cassandra to Elasticsearch on 1.23.1.
+    #[arg(long, conflicts_with = "postgres")]
+    reference: bool,
+
     /// Leave the cluster and the worker running afterwards, to play with.
     #[arg(long)]
     keep: bool,
@@ -70,13 +77,38 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
+impl Arguments {
+    /// The cluster, and where it moves to.
+    fn plan(&self) -> Plan {
+        let mut plan = if self.reference {
+            // Of its own: it is to have the documentation's names, and to stay with `--keep`.
+            Plan::reference().with_own_nodes()
+        } else if self.postgres {
+            Plan::new(Engine::Postgres)
+        } else {
+            Plan::new(Engine::Sqlite)
+        };
+        plan.namespaces = vec![(SHOP.to_owned(), Duration::from_secs(7 * 24 * 3600))];
+        plan
+    }
+
+    /// The option that chose it.
+    fn flag(&self) -> Option<&'static str> {
+        match (self.reference, self.postgres) {
+            (true, _) => Some("--reference"),
+            (_, true) => Some("--postgres"),
+            _ => None,
+        }
+    }
+}
+
 /// Plays the whole story, or says what is short.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
-        return smoke(arguments.postgres);
+        return smoke(arguments.flag());
     }
     let begun = Instant::now();
-    let product = Product::prepare()?;
+    let product = Product::prepare(&arguments.plan())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -90,19 +122,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 async fn play(arguments: &Arguments, product: &Product, begun: Instant) -> Result<()> {
     let mut interrupt = Interrupt::listen()?;
     let screen = Screen::new();
-    let engine = if arguments.postgres {
-        Engine::Postgres
-    } else {
-        Engine::Sqlite
-    };
-    let mut plan = Plan::new(engine);
-    plan.namespaces = vec![(SHOP.to_owned(), Duration::from_secs(7 * 24 * 3600))];
+    let plan = arguments.plan();
+    let version = plan.release.version;
     let started = Instant::now();
     let testbed = Testbed::start(plan, terminal::progress().as_ref()).await?;
     screen.done(
         "cluster",
         &format!(
-            "Temporal 1.30.8 serves at {} with its Visibility in {}, and Namespaces `{NAMESPACE}` and `{SHOP}`",
+            "Temporal {version} serves at {} with its Visibility in {}, and Namespaces `{NAMESPACE}` and `{SHOP}`",
             testbed.frontend(),
             words::store(testbed.source())
         ),
@@ -200,6 +227,10 @@ impl Story<'_> {
             screen,
             tctl: &tctl,
             by_hand: arguments.by_hand,
+            narrator: arguments
+                .reference
+                .then(|| Narrator::of(&stage.testbed, screen).map(RefCell::new))
+                .transpose()?,
         };
         let end = migration.run(worker).await?;
         let report = product.report(&stage.testbed)?;
@@ -276,6 +307,11 @@ impl Story<'_> {
         let found = judge.until_clean(store, WRITTEN_WITHIN).await?;
         let filter = format!("WorkflowType = '{WORKFLOW_TYPE}'");
         let counted = tctl.count(SHOP, &filter).await?;
+        let listed = judge.judge_listed().await?;
+        let found = e2e::judge::Verdict {
+            complaints: found.complaints.into_iter().chain(listed.complaints).collect(),
+            ..found
+        };
         let verdict = Verdict::new(name, ledger.kept() as u64, found, counted);
         self.screen.done("judge", &verdict.words(), started.elapsed());
         Ok(verdict)

@@ -1,5 +1,6 @@
 //! One migration from its start to its end: what the operator does, and what they see meanwhile.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -13,6 +14,7 @@ use e2e::servers::processes::Running;
 use e2e::testbed::Testbed;
 use serde_json::Value;
 
+use super::narration::Narrator;
 use super::product::{Asked, Product, WORKER};
 use super::screen::Screen;
 use super::tctl::Tctl;
@@ -38,6 +40,8 @@ pub(super) struct Migration<'a> {
     pub(super) screen: &'a Screen,
     pub(super) tctl: &'a Tctl<'a>,
     pub(super) by_hand: bool,
+    /// Who tells each step of the documentation as it happens, where that is asked for.
+    pub(super) narrator: Option<RefCell<Narrator<'a>>>,
 }
 
 /// How a migration ended.
@@ -107,6 +111,9 @@ impl Migration<'_> {
     async fn look(&self, answer: &Value, seen: &mut Seen) -> Result<Option<End>> {
         let status: Status = serde_json::from_value(answer.clone()).context("the status is of another version")?;
         self.show(&status, answer, seen);
+        if let Some(narrator) = &self.narrator {
+            narrator.borrow_mut().look(&status)?;
+        }
         if *answer != seen.last {
             seen.last = answer.clone();
             seen.changed = None;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crossfade_plan::report::Report;
 use e2e::servers::binaries::{Program, TCTL_1_18_0, TEMPORAL_1_30_8};
 use e2e::servers::processes::Running;
-use e2e::testbed::Testbed;
+use e2e::testbed::{Plan, Testbed};
 use serde_json::Value;
 
 use crate::{servers, terminal};
@@ -33,7 +33,8 @@ const AGED: [&str; 2] = [
 pub(super) struct Product {
     crossfade: PathBuf,
     tctl: PathBuf,
-    sql_tool: PathBuf,
+    /// Temporal's own schema tools, by the variable that tells the worker of each.
+    tools: Vec<(&'static str, PathBuf)>,
 }
 
 /// What `crossfade status` said.
@@ -59,19 +60,25 @@ impl Product {
     ///
     /// # Errors
     /// When something is missing: with the choices; or when a build fails: with its words.
-    pub(super) fn prepare() -> Result<Self> {
-        let wanted = [
-            (&TEMPORAL_1_30_8, Program::TemporalServer),
-            (&TEMPORAL_1_30_8, Program::SqlTool),
-            (&TCTL_1_18_0, Program::Tctl),
+    pub(super) fn prepare(plan: &Plan) -> Result<Self> {
+        let tools = [
+            ("CROSSFADE_TEMPORAL_SQL_TOOL", plan.release, Program::SqlTool),
+            // A program of its own from 1.30 on; it serves older servers too.
+            (
+                "CROSSFADE_TEMPORAL_ELASTICSEARCH_TOOL",
+                &TEMPORAL_1_30_8,
+                Program::ElasticsearchTool,
+            ),
         ];
+        let wanted: Vec<_> = [(plan.release, Program::TemporalServer), (&TCTL_1_18_0, Program::Tctl)]
+            .into_iter()
+            .chain(tools.iter().map(|(_, release, program)| (*release, *program)))
+            .collect();
         let mut found = servers::prepare(&wanted)?.into_iter().map(|(_, _, path)| path).skip(1);
-        let sql_tool = found.next().context("the SQL tool was asked for")?;
-        let tctl = found.next().context("tctl was asked for")?;
         Ok(Self {
             crossfade: crossfade()?,
-            tctl,
-            sql_tool,
+            tctl: found.next().context("tctl was asked for")?,
+            tools: tools.iter().map(|(variable, _, _)| *variable).zip(found).collect(),
         })
     }
 
@@ -91,7 +98,9 @@ impl Product {
     /// When it cannot be run.
     pub(super) fn worker(&self, testbed: &Testbed) -> Result<Running> {
         let mut command = self.command(testbed);
-        command.arg("worker").env("CROSSFADE_TEMPORAL_SQL_TOOL", &self.sql_tool);
+        command
+            .arg("worker")
+            .envs(self.tools.iter().map(|(variable, path)| (*variable, path)));
         for host in testbed.temporal().hosts() {
             command.args(["--host", &host.name]);
         }

@@ -62,6 +62,12 @@ impl Screen {
         ));
     }
 
+    /// A line that stays: a new part begins.
+    pub(super) fn heading(&self, text: &str) {
+        self.line("");
+        self.line(&style(text).for_stderr().bold().underlined().to_string());
+    }
+
     /// A command that is typed now, or that somebody should type.
     pub(super) fn command(&self, command: &str) {
         self.line(&format!(

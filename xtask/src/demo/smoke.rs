@@ -11,16 +11,14 @@ use crate::terminal;
 /// Executions that exist before the small demo's migration.
 const RECORDS: u64 = 50;
 
-/// Runs `cargo demo --json --records 50` and demands the last line that is promised, and nothing besides it.
+/// Runs `cargo demo --json --records 50` with the option that chooses the stores, and demands the last line that is promised, and nothing besides it.
 ///
 /// # Errors
 /// When the demo fails, or says anything else.
-pub(crate) fn smoke(postgres: bool) -> Result<()> {
+pub(crate) fn smoke(flag: Option<&str>) -> Result<()> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell where this program is")?);
     command.args(["demo", "--json", "--records", &RECORDS.to_string()]);
-    if postgres {
-        command.arg("--postgres");
-    }
+    command.args(flag);
     let output = command
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -72,8 +72,12 @@ pub(super) fn achieved(stage: Stage, status: &Status) -> String {
         Stage::PrepareTarget => "the new store is ready".to_owned(),
         Stage::DualWrite => "the server writes both stores, proven on every history shard".to_owned(),
         Stage::ExistingRecords => {
+            let refreshed = match status.refresh.refreshed.refreshed {
+                0 => String::new(),
+                refreshed => format!(" {} refreshed from the cluster's own state,", count(refreshed)),
+            };
             format!(
-                "{} records looked at, {} copied",
+                "{} records looked at,{refreshed} {} copied",
                 count(copied.scanned),
                 count(copied.written)
             )
