@@ -237,8 +237,7 @@ impl DynamicConfig {
             for found in self.outline.effective(node) {
                 let name = found.entry.key.clone().unwrap_or_default();
                 let text_wanted = match name.to_lowercase().as_str() {
-                    // The last is new in 1.31 (1.32.2: common/dynamicconfig/yaml_loader.go); earlier servers reject it.
-                    "namespace" | "namespaceid" | "taskqueuename" | "destination" | "chasmtasktype" => true,
+                    "namespace" | "namespaceid" | "taskqueuename" | "destination" => true,
                     "tasktype" | "historytasktype" | "shardid" => false,
                     _ => return rejects(node, format!("has an unknown constraint {name:?}")),
                 };
