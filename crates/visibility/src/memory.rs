@@ -6,14 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::keeps::Keeps;
 use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
-use crate::record::{Key, Record, latest_of_each};
+use crate::record::{Key, Record, latest_of_each, marker_record};
 
 /// A store in memory.
 #[derive(Debug)]
 pub struct Memory {
     name: String,
     versioned: bool,
+    keeps: Keeps,
+    precision: Precision,
     records: Mutex<BTreeMap<Key, Record>>,
 }
 
@@ -23,6 +26,8 @@ impl Memory {
         Self {
             name: name.to_owned(),
             versioned: true,
+            keeps: Keeps::EVERYTHING,
+            precision: Precision::Nanosecond,
             records: Mutex::default(),
         }
     }
@@ -32,6 +37,16 @@ impl Memory {
         Self {
             versioned: false,
             ..Self::versioned(name)
+        }
+    }
+
+    /// This store, while it is empty, as one that keeps only these columns and times no finer than this.
+    #[must_use]
+    pub fn keeping(self, keeps: Keeps, precision: Precision) -> Self {
+        Self {
+            keeps,
+            precision,
+            ..self
         }
     }
 
@@ -69,9 +84,17 @@ impl Memory {
     }
 
     fn stored(&self, record: &Record) -> Record {
-        let mut record = record.clone();
-        record.version = self.versioned.then(|| record.version.unwrap_or(0));
-        record
+        let mut nothing = marker_record(&record.key.namespace_id, "", &record.key.run_id, Timestamp::UNIX_EPOCH);
+        (nothing.history_length, nothing.history_size_bytes) = (None, None);
+        (nothing.execution_duration, nothing.state_transition_count) = (None, None);
+        (nothing.root_workflow_id, nothing.root_run_id) = (None, None);
+        let mut stored = record.filled_from(&nothing, self.keeps);
+        for time in [&mut stored.start_time, &mut stored.execution_time] {
+            *time = self.precision.truncate(*time);
+        }
+        stored.close_time = stored.close_time.map(|at| self.precision.truncate(at));
+        stored.version = self.versioned.then(|| record.version.unwrap_or(0));
+        stored
     }
 }
 
@@ -82,7 +105,11 @@ impl Read for Memory {
     }
 
     fn precision(&self) -> Precision {
-        Precision::Nanosecond
+        self.precision
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.keeps
     }
 
     fn versioned(&self) -> bool {
