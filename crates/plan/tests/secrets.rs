@@ -30,6 +30,10 @@ fn fields_that_hold_secrets() {
         "keyData",
         "secret_key",
         "api-key",
+        "apiKey",
+        "secretAccessKey",
+        "sessionToken",
+        "token",
     ] {
         assert!(is_secret_field(name), "{name}");
     }

@@ -46,6 +46,7 @@ async fn whatever_is_done_again_changes_nothing_and_answers_the_same() -> Result
     configured(&scene, HostConfig::Dual).await?;
     let dual_since = canaries_leave_no_trace(&scene, "dual", true).await?.at;
     another_clusters_store_is_no_target(&scene).await?;
+    super::refreshed::what_the_target_lacks_is_refreshed_once(&scene, ID).await?;
     a_copy_goes_on_where_it_was(&scene).await?;
     drift_is_repaired_once(&scene).await?;
     the_wait_is_read(&scene, dual_since).await?;
