@@ -66,14 +66,16 @@ struct Nodes {
     named: Option<HashSet<IpAddr>>,
 }
 
+impl Nodes {
+    fn accepts(&self, datacenter: Option<&str>, address: IpAddr) -> bool {
+        let near = self.datacenter.is_none() || self.datacenter.as_deref() == datacenter;
+        near && self.named.as_ref().is_none_or(|named| named.contains(&address))
+    }
+}
+
 impl HostFilter for Nodes {
     fn accept(&self, peer: &Peer) -> bool {
-        self.datacenter.is_none()
-            || self.datacenter == peer.datacenter
-                && self
-                    .named
-                    .as_ref()
-                    .is_none_or(|named| named.contains(&peer.address.ip()))
+        self.accepts(peer.datacenter.as_deref(), peer.address.ip())
     }
 }
 
@@ -160,4 +162,27 @@ fn user(entry: &CassandraEntry) -> String {
 
 fn is_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn only_named_nodes_and_those_of_the_datacenter_are_connected_to() {
+        let address = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+        let nodes = |datacenter: Option<&str>, named: Option<u8>| Nodes {
+            datacenter: datacenter.map(ToOwned::to_owned),
+            named: named.map(|last| HashSet::from([address(last)])),
+        };
+        assert!(nodes(None, None).accepts(Some("dc1"), address(1)));
+        assert!(nodes(None, Some(1)).accepts(Some("dc1"), address(1)));
+        assert!(!nodes(None, Some(1)).accepts(Some("dc1"), address(2)));
+        assert!(nodes(Some("dc1"), None).accepts(Some("dc1"), address(2)));
+        assert!(!nodes(Some("dc1"), None).accepts(Some("dc2"), address(2)));
+        assert!(!nodes(Some("dc1"), None).accepts(None, address(2)));
+        assert!(!nodes(Some("dc1"), Some(1)).accepts(Some("dc1"), address(2)));
+    }
 }
