@@ -23,6 +23,12 @@ pub(crate) const V1_23_1: Release = Release {
     minor: 23,
 };
 
+/// The oldest minor version that knows a secondary store.
+pub(crate) const V1_21_6: Release = Release {
+    version: "1.21.6",
+    minor: 21,
+};
+
 /// The command line of the documentation of old servers.
 pub(crate) const TCTL: Release = Release {
     version: "tctl-1.18.0",

@@ -75,10 +75,11 @@ async fn one_canary_on_each_shard_is_seen_in_the_store_and_removed(server: &'sta
     let again = canary::start(&frontend, &flock).await.expect("started again");
     assert_eq!(again, keys, "the same flock is the same runs");
 
+    // 1.21.6 does not know STARTS_WITH.
     let query = format!(
-        "WorkflowType = '{}' AND WorkflowId STARTS_WITH '{}'",
+        "WorkflowType = '{}' AND WorkflowId BETWEEN '{seed}-' AND '{seed}-~'",
         canary::WORKFLOW_TYPE,
-        flock.seed
+        seed = flock.seed
     );
     assert_eq!(
         frontend.count(NAMESPACE, &query).await.expect("count"),
@@ -163,11 +164,13 @@ async fn dead_letters_are_counted(server: &'static Server) {
         ..Plan::new(server.release)
     });
     let frontend = server.frontend().await;
-    let none = frontend
-        .dead_letters()
-        .await
-        .expect("asked")
-        .expect("this version has them");
+    let none = frontend.dead_letters().await.expect("asked");
+    if server.release.minor < 23 {
+        // These servers try for ever, and have none.
+        assert_eq!(none, None);
+        return;
+    }
+    let none = none.expect("this version has them");
     assert_eq!(none.visibility, 0);
 
     // Without its table each Visibility task fails; after the second failure it is a dead letter.

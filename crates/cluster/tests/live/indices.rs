@@ -9,7 +9,7 @@ use opensearch::http::Method;
 use serde_json::json;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
-use crate::cache::{Release, V1_23_1, V1_30_8};
+use crate::cache::{Release, V1_21_6, V1_23_1, V1_30_8};
 use crate::elastic::{TEMPLATE, elastic};
 use crate::server::{NAMESPACE, Plan, Server};
 use crate::standard::{DUAL, start_with, tctl_adds};
@@ -130,6 +130,16 @@ async fn attributes_get_from_index_to_index_on_1_23_1() {
         V1_23_1,
         "temporal_visibility_v1_old_from",
         "temporal_visibility_v1_old_to",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn attributes_get_from_index_to_index_on_1_21_6() {
+    from_index_to_index(
+        V1_21_6,
+        "temporal_visibility_v1_oldest_from",
+        "temporal_visibility_v1_oldest_to",
     )
     .await;
 }

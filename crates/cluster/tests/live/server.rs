@@ -13,7 +13,7 @@ use crossfade_cluster::{ConnectSettings, Frontend};
 use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
 use tonic::IntoRequest;
 
-use crate::cache::{Release, V1_23_1, V1_30_8};
+use crate::cache::{Release, V1_21_6, V1_23_1, V1_30_8};
 
 /// Makes a test for each release of each function named, and gives it the server that all tests of the release share.
 macro_rules! on_each_release {
@@ -23,6 +23,9 @@ macro_rules! on_each_release {
         }
         mod on_1_23_1 {
             $(#[tokio::test] async fn $test() { super::$test(crate::server::shared(crate::cache::V1_23_1).await).await; })+
+        }
+        mod on_1_21_6 {
+            $(#[tokio::test] async fn $test() { super::$test(crate::server::shared(crate::cache::V1_21_6).await).await; })+
         }
     };
 }
@@ -95,9 +98,11 @@ impl Plan<'_> {
 pub(crate) async fn shared(release: Release) -> &'static Server {
     static NEWEST: OnceLock<Server> = OnceLock::new();
     static STANDARD: OnceLock<Server> = OnceLock::new();
+    static OLDEST: OnceLock<Server> = OnceLock::new();
     let shared = match release {
         V1_30_8 => &NEWEST,
         V1_23_1 => &STANDARD,
+        V1_21_6 => &OLDEST,
         other => panic!("no shared server of {other:?}"),
     };
     let server = shared.get_or_init(|| Server::start(Plan::new(release)));
