@@ -87,8 +87,21 @@ const ON_SERVERS: [Part; 6] = [
 ];
 
 /// What takes long besides.
-const SLOW: [Part; 2] = [
+const SLOW: [Part; 3] = [
     Part::AllServers,
+    Part::Cargo(
+        "oldest server",
+        &[
+            "test",
+            "--package",
+            "crossfade-cluster",
+            "--test",
+            "live",
+            "--",
+            "--ignored",
+            "1_21_6",
+        ],
+    ),
     Part::Cargo(
         "engines",
         &[
