@@ -15,6 +15,8 @@
 //! Sources: 1.23.1: service/frontend/{operator,admin}_handler.go, common/searchattribute/{manager,mapper,validator}.go,
 //! service/worker/addsearchattributes/workflow.go; 1.30.8: the same.
 
+mod error;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,8 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::UpdateNamespa
 use crate::attributes::{Lack, Registered, STANDARD_INDEX, Types, lacks};
 use crate::error::CallError;
 use crate::frontend::{Frontend, call};
+
+pub use error::RegisterError;
 
 /// For how long a host may go by what it once read of the attributes, with a margin
 /// (1.30.8: common/searchattribute/manager.go, cacheRefreshInterval is 60 s).
@@ -69,86 +73,6 @@ pub struct Registration {
     pub added: Types,
     /// The names that this call gave columns, by the Namespace's name.
     pub named: BTreeMap<String, Types>,
-}
-
-/// Attributes that could not be registered.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// A call failed.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The cluster does not know the index yet.
-    #[error(
-        "the frontend that answers was not started with the store of index {index:?}; attributes can be registered for \
-         it once a host has it as its secondaryVisibilityStore"
-    )]
-    NotConfigured {
-        /// The index.
-        index: String,
-    },
-    /// A name has different types in different Namespaces, and the target has one type for each name.
-    #[error(
-        "search attribute {name} has the type {one:?} in one Namespace and {other:?} in another; index {index:?} can \
-         hold it by one type only: rename it in one of them"
-    )]
-    TwoTypes {
-        /// The target's index.
-        index: String,
-        /// The name.
-        name: String,
-        /// One type.
-        one: IndexedValueType,
-        /// Another.
-        other: IndexedValueType,
-    },
-    /// The target has too few columns.
-    #[error(
-        "Namespace {namespace} needs {wanted} columns of type {kind:?} and index {index:?} has {columns}; remove \
-         attributes that are not used, or leave this Namespace out"
-    )]
-    Columns {
-        /// The target's index.
-        index: String,
-        /// The Namespace's name.
-        namespace: String,
-        /// The type.
-        kind: IndexedValueType,
-        /// How many are needed, with those that are taken already.
-        wanted: usize,
-        /// How many there are.
-        columns: usize,
-    },
-    /// They are not registered, although every call was answered.
-    #[error(
-        "index {index:?} has not the attributes of the source after {waited:?}: {}",
-        list(lacks)
-    )]
-    Lacking {
-        /// The target's index.
-        index: String,
-        /// What it lacks.
-        lacks: Vec<Lack>,
-        /// For how long it was tried.
-        waited: Duration,
-    },
-}
-
-impl RegisterError {
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Call(error) => error.is_transient(),
-            Self::NotConfigured { .. } => true,
-            Self::Lacking { lacks, .. } => lacks.iter().all(|lack| matches!(lack, Lack::Missing { .. })),
-            Self::TwoTypes { .. } | Self::Columns { .. } => false,
-        }
-    }
-}
-
-fn list(lacks: &[Lack]) -> String {
-    let said: Vec<String> = lacks.iter().map(ToString::to_string).collect();
-    said.join(", ")
 }
 
 impl Index {

@@ -306,6 +306,9 @@ struct Checked<'a> {
     rows: Vec<(Version, &'a str, &'a str, &'a str, &'a str)>,
 }
 
+/// Stores and form, and what each release did.
+type Row<'a> = ((&'a str, &'a str), BTreeMap<Version, &'a str>);
+
 impl<'a> Checked<'a> {
     fn parse(text: &'a str) -> Self {
         let rows = text
@@ -331,7 +334,7 @@ impl<'a> Checked<'a> {
         let mut releases: Vec<Version> = self.rows.iter().map(|row| row.0).collect();
         releases.sort_unstable();
         releases.dedup();
-        let mut cells: Vec<((&str, &str), BTreeMap<Version, &str>)> = Vec::new();
+        let mut cells: Vec<Row<'_>> = Vec::new();
         for (release, _, stores, form, outcome) in &self.rows {
             match cells.iter_mut().find(|(key, _)| *key == (*stores, *form)) {
                 Some((_, outcomes)) => {

@@ -109,7 +109,7 @@ async fn a_run_in_both_tables_counts_once_and_as_closed() {
     assert_eq!(keys(&records), keys(&open));
     assert!(records.contains(&kept(&closed)));
     assert_eq!(
-        store.get(&[closed.key.clone()]).await.expect("a record"),
+        store.get(std::slice::from_ref(&closed.key)).await.expect("a record"),
         [kept(&closed)]
     );
     let counts = store.count(Some(&namespace)).await.expect("a count");
@@ -146,7 +146,10 @@ async fn a_record_that_is_newer_than_the_scan_is_found_when_it_is_asked_for() {
         close_time: late.close_time.map(|at| at + SignedDuration::from_secs(99)),
         ..late.clone()
     });
-    assert_eq!(store.get(&[late.key.clone()]).await.expect("a record"), [kept(&late)]);
+    assert_eq!(
+        store.get(std::slice::from_ref(&late.key)).await.expect("a record"),
+        [kept(&late)]
+    );
     let deleted = record(&namespace, 31);
     store.hint(&deleted);
     assert!(store.get(&[deleted.key]).await.expect("no record").is_empty());
