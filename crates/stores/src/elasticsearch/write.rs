@@ -13,8 +13,8 @@
 //! - **delete** is `external_gte` at the latest version that it may be.
 //!
 //! A deleted document's version is remembered for `index.gc_deletes`, 60 s by default. Within that time a put or rewrite
-//! of a lower version loses to a delete, so that neither brings back what the server deleted after we looked: a call is
-//! bounded to half of it. It also means that a record that we delete is not put again within a minute at the same
+//! of a lower version loses to a delete. So a rewrite never brings back what the server deleted after we looked: it is
+//! not sent later than [`SINCE_SEEN`]. (A put may come later: whoever puts asks the source afterwards.) It also means that a record that we delete is not put again within a minute at the same
 //! version; a comparison after that puts it right.
 //!
 //! Items are judged one by one. What the cluster had no room for is sent again after a pause, some times; what it refuses
@@ -25,12 +25,17 @@ use crossfade_visibility::record::{Key, Record, latest_of_each};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::client::{Body, Call, PAUSES, USUAL};
 use super::{Elasticsearch, document, fault};
 
 /// Bytes of one request, if no single document is longer: what the cluster's makers advise.
 const REQUEST: usize = 5 << 20;
+
+/// How long after its document was looked at a rewrite may still be sent. With the pauses and the time of one call it is
+/// over before a delete in between is forgotten.
+const SINCE_SEEN: Duration = Duration::from_secs(15);
 
 /// One action of a bulk, with its lines.
 struct Item {
@@ -90,10 +95,11 @@ impl Elasticsearch {
                 .map_or_else(|| document::id(record), |hit| hit.id.clone());
             Item::index(record, &id, record.version.unwrap_or(0), "external")
         });
-        self.bulk(items.collect()).await
+        self.bulk(items.collect(), None).await
     }
 
     pub(super) async fn rewrite_batch(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        let until = Instant::now() + SINCE_SEEN;
         let keys: Vec<Key> = changes.iter().map(|change| change.seen.key.clone()).collect();
         let held = self.fetch(&keys).await?;
         let unchanged = changes.iter().filter_map(|change| {
@@ -105,7 +111,7 @@ impl Elasticsearch {
             let version = change.to.version.unwrap_or(0);
             Item::index(&change.to, &held.id, version, "external_gte")
         });
-        self.bulk(items.collect()).await
+        self.bulk(items.collect(), Some(until)).await
     }
 
     pub(super) async fn delete_batch(&self, condemned: &[Condemned]) -> Result<u64, Error> {
@@ -118,7 +124,7 @@ impl Elasticsearch {
                 .is_none_or(|at_most| hit.record.version.is_none_or(|version| version <= at_most));
             allowed.then(|| Item::delete(&condemned.key, &hit.id, condemned.at_most))
         });
-        self.bulk(items.collect()).await
+        self.bulk(items.collect(), None).await
     }
 
     /// The first write to an index that is gone would make another one, without Temporal's mapping.
@@ -134,8 +140,9 @@ impl Elasticsearch {
         }
     }
 
-    /// Carries out all of `items`, in as many requests as it takes; gives the number of documents that changed.
-    async fn bulk(&self, items: Vec<Item>) -> Result<u64, Error> {
+    /// Carries out all of `items`, in as many requests as it takes, none of them sent after `until`; gives the number of
+    /// documents that changed.
+    async fn bulk(&self, items: Vec<Item>, until: Option<Instant>) -> Result<u64, Error> {
         if items.is_empty() {
             return Ok(0);
         }
@@ -147,6 +154,12 @@ impl Elasticsearch {
             let mut again = Vec::new();
             let mut requests = in_requests(waiting);
             while let Some(request) = requests.pop() {
+                if until.is_some_and(|until| Instant::now() > until) {
+                    return Err(Error::Busy {
+                        store: self.cluster.name.clone(),
+                        reason: "it took too long since the documents were looked at to change them safely".to_owned(),
+                    });
+                }
                 let sent = self.send(request, &mut requests).await?;
                 changed += sent.changed;
                 again.extend(sent.again);
