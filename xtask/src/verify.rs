@@ -87,7 +87,7 @@ const ON_SERVERS: [Part; 6] = [
 ];
 
 /// What takes long besides.
-const SLOW: [Part; 3] = [
+const SLOW: [Part; 5] = [
     Part::AllServers,
     Part::Cargo(
         "oldest server",
@@ -113,6 +113,14 @@ const SLOW: [Part; 3] = [
             "--",
             "--test-threads=2",
         ],
+    ),
+    Part::Cargo(
+        "routes",
+        &["test", "--package", "e2e", "--test", "routes", "--", "--test-threads=2"],
+    ),
+    Part::Cargo(
+        "pairs",
+        &["test", "--package", "e2e", "--test", "pairs", "--", "--test-threads=2"],
     ),
 ];
 
