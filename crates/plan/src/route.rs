@@ -284,18 +284,25 @@ pub fn open(pair: Pair, version: Version) -> Result<Way, Problem> {
         )
         .at("cluster.frontend"));
     }
+    let refused = |refusal: Refusal| {
+        Err(Problem::new(
+            Code::PairUnsupported,
+            format!("{pair} on server {version}: {}", refusal.why),
+        )
+        .at("target.datastore")
+        .remedy(refusal.remedy))
+    };
     match cell(pair, version).answer {
+        Answer::Dual {
+            form: Form::SecondaryIndex,
+            ..
+        } => refused(table::INDEX_FORM),
         Answer::Dual { form, .. } => Ok(Way {
             route: Route::Dual,
             form,
             pair,
             version,
         }),
-        Answer::Refused(refusal) => Err(Problem::new(
-            Code::PairUnsupported,
-            format!("{pair} on server {version}: {}", refusal.why),
-        )
-        .at("target.datastore")
-        .remedy(refusal.remedy)),
+        Answer::Refused(refusal) => refused(refusal),
     }
 }

@@ -23,8 +23,9 @@ pub(crate) fn routes() -> String {
     format!(
         "Which pairs Crossfade migrates, by the cluster's server version\n{table}\n\n  \
          dual               the server writes both stores, told by `secondaryVisibilityStore`\n  \
-         dual, by index     told by `elasticsearch.indices.secondary_visibility`\n  \
-         dual, either form  `secondaryVisibilityStore` is taken; the server would take the index form as well\n  \
+         dual, either form  `secondaryVisibilityStore` is taken; the server would take \
+         `elasticsearch.indices.secondary_visibility` as well\n  \
+         server only        the server takes the pair by that index form alone, in which Crossfade does not migrate\n  \
          refused            the server takes no such pair\n\n  \
          SQL is mysql8, postgres12, postgres12_pgx and sqlite, in any mixture; standard SQL is mysql, postgres and \
          postgres_pgx\n\n\
@@ -51,7 +52,9 @@ pub(crate) fn routes_of(version: Version) -> String {
                 ways.push(way);
             }
             (Answer::Refused(why), Err(_)) => refused.push(format!("  {pair}\n    {}\n    {}", why.why, why.remedy)),
-            (Answer::Dual { .. }, Err(problem)) => refused.push(format!("  {pair}\n    {problem}")),
+            (Answer::Dual { .. }, Err(problem)) => {
+                refused.push(format!("  {pair}\n    {}\n    {}", problem.message, problem.remedy));
+            }
         }
     }
     let mut parts = vec![format!(
