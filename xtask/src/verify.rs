@@ -87,7 +87,7 @@ const ON_SERVERS: [Part; 6] = [
 ];
 
 /// What takes long besides.
-const SLOW: [Part; 5] = [
+const SLOW: [Part; 6] = [
     Part::AllServers,
     Part::Cargo(
         "oldest server",
@@ -122,6 +122,7 @@ const SLOW: [Part; 5] = [
         "pairs",
         &["test", "--package", "e2e", "--test", "pairs", "--", "--test-threads=2"],
     ),
+    Part::Cargo("mysql", &["test", "--package", "crossfade-stores", "--test", "mysql"]),
 ];
 
 impl Part {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crossfade_visibility::keeps::{Column, Keeps};
 
 /// The columns in the order in which records are read and written, with PostgreSQL's type for an absent one.
-/// `_version` is third so that both keys come first; nothing depends on it here (MySQL would).
+/// `_version` is third so that both keys come first; nothing depends on it here (MySQL's driver moves it).
 pub(crate) const ALL: [(&str, &str); 21] = [
     ("namespace_id", "bpchar"),
     ("run_id", "bpchar"),
@@ -57,6 +57,10 @@ impl Columns {
 
     pub(crate) fn has(&self, column: &str) -> bool {
         self.0.contains(&column.to_lowercase())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::cassandra::CassandraEntry;
 use crate::elasticsearch::ElasticsearchEntry;
 use crate::error::OpenError;
+use crate::mysql::MysqlEntry;
 use crate::schema::Family;
 
 /// The SQL plugins and other kinds of store that [`open`](crate::open) has a driver for.
@@ -19,6 +20,8 @@ pub const SUPPORTED_PLUGINS: &[&str] = &[
     "postgres12_pgx",
     "postgres",
     "postgres_pgx",
+    "mysql8",
+    "mysql",
     "elasticsearch",
     "cassandra",
 ];
@@ -51,6 +54,7 @@ pub(crate) enum Entry {
     Postgres(PostgresEntry),
     Elasticsearch(ElasticsearchEntry),
     Cassandra(CassandraEntry),
+    Mysql(MysqlEntry),
 }
 
 /// A SQLite file.
@@ -109,6 +113,8 @@ impl Entry {
             "postgres12" | "postgres12_pgx" => postgres(Family::Sql, fields(entry, "sql")?).map(Self::Postgres),
             "postgres" | "postgres_pgx" => postgres(Family::StandardSql, fields(entry, "sql")?).map(Self::Postgres),
             "cassandra" => CassandraEntry::parse(fields(entry, "cassandra")?).map(Self::Cassandra),
+            "mysql8" => MysqlEntry::parse(fields(entry, "sql")?, Family::Sql).map(Self::Mysql),
+            "mysql" => MysqlEntry::parse(fields(entry, "sql")?, Family::StandardSql).map(Self::Mysql),
             _ => Err(OpenError::Unsupported {
                 found: plugin,
                 supported: SUPPORTED_PLUGINS.join(", "),
@@ -144,7 +150,7 @@ fn sqlite(sql: &Map<String, Value>) -> Result<SqliteEntry, OpenError> {
 }
 
 fn postgres(family: Family, sql: &Map<String, Value>) -> Result<PostgresEntry, OpenError> {
-    let (host, port) = address(&required(sql, "connectAddr")?)?;
+    let (host, port) = address(&required(sql, "connectAddr")?, 5432)?;
     Ok(PostgresEntry {
         family,
         host,
@@ -158,7 +164,7 @@ fn postgres(family: Family, sql: &Map<String, Value>) -> Result<PostgresEntry, O
 }
 
 /// Splits `host:port`, `[::1]:port` or `host`.
-fn address(address: &str) -> Result<(String, u16), OpenError> {
+pub(crate) fn address(address: &str, default_port: u16) -> Result<(String, u16), OpenError> {
     let malformed = |reason: &str| OpenError::Malformed {
         field: "sql.connectAddr".to_owned(),
         reason: format!("'{address}' {reason}; expected host:port"),
@@ -169,7 +175,7 @@ fn address(address: &str) -> Result<(String, u16), OpenError> {
     };
     let port = match port {
         Some(port) => port.parse().map_err(|_| malformed("has no valid port"))?,
-        None => 5432,
+        None => default_port,
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
@@ -178,7 +184,7 @@ fn address(address: &str) -> Result<(String, u16), OpenError> {
     Ok((host.to_owned(), port))
 }
 
-fn tls(sql: &Map<String, Value>) -> Result<Option<Tls>, OpenError> {
+pub(crate) fn tls(sql: &Map<String, Value>) -> Result<Option<Tls>, OpenError> {
     let Some(Value::Object(tls)) = sql.get("tls") else {
         return Ok(None);
     };
@@ -201,7 +207,7 @@ fn tls(sql: &Map<String, Value>) -> Result<Option<Tls>, OpenError> {
     }))
 }
 
-fn attributes(sql: &Map<String, Value>) -> Result<BTreeMap<String, String>, OpenError> {
+pub(crate) fn attributes(sql: &Map<String, Value>) -> Result<BTreeMap<String, String>, OpenError> {
     let attributes = match sql.get("connectAttributes") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(attributes)) => attributes,
@@ -226,14 +232,14 @@ fn fields<'a>(entry: &'a Value, name: &str) -> Result<&'a Map<String, Value>, Op
     }
 }
 
-fn required(sql: &Map<String, Value>, name: &str) -> Result<String, OpenError> {
+pub(crate) fn required(sql: &Map<String, Value>, name: &str) -> Result<String, OpenError> {
     text(sql, name)?
         .filter(|text| !text.is_empty())
         .ok_or_else(|| missing(name))
 }
 
 /// A scalar as text: YAML leaves `setup: true` and `port: 5432` without quotes, and the server takes them as text.
-fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, OpenError> {
+pub(crate) fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, OpenError> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -297,8 +303,8 @@ mod tests {
             &["'customDatastore'", "postgres12_pgx", "sqlite", "elasticsearch"],
         );
         check_refused(
-            json!({"sql": {"pluginName": "mysql8", "password": "s3cret"}}),
-            &["'mysql8'"],
+            json!({"sql": {"pluginName": "mysql9", "password": "s3cret"}}),
+            &["'mysql9'"],
         );
         check_refused(json!({"sql": {"password": "s3cret"}}), &["pluginName"]);
         check_refused(json!({"sql": "s3cret"}), &["sql"]);

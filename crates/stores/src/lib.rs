@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod facts;
 mod mapping;
+mod mysql;
 mod postgres;
 mod schema;
 mod source_only;

@@ -10,6 +10,7 @@ use crate::elasticsearch::Elasticsearch;
 use crate::entry::Entry;
 use crate::error::OpenError;
 use crate::facts::Facts;
+use crate::mysql::Mysql;
 use crate::postgres::Postgres;
 use crate::schema::Family;
 use crate::source_only::SourceOnly;
@@ -85,6 +86,8 @@ pub async fn open(entry: &Value) -> Result<Store, OpenError> {
         Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?)),
         Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?)),
         Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
+        Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),
+        Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?)),
     }
 }
 
@@ -98,6 +101,7 @@ pub async fn inspect(entry: &Value) -> Result<Facts, OpenError> {
         Entry::Sqlite(entry) => crate::sqlite::inspect(entry).await,
         Entry::Postgres(entry) => crate::postgres::inspect(entry).await,
         Entry::Elasticsearch(entry) => crate::elasticsearch::inspect(entry).await,
+        Entry::Mysql(entry) => crate::mysql::inspect(entry).await,
         Entry::Cassandra(entry) => crate::cassandra::inspect(entry).await,
     }
 }

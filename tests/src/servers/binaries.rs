@@ -27,6 +27,8 @@ pub enum Program {
     Tdbg,
     /// The operator's command line that the documentation of Temporal uses.
     Tctl,
+    /// A server of MySQL's protocol.
+    Tidb,
 }
 
 impl Program {
@@ -40,6 +42,7 @@ impl Program {
             Self::CassandraTool => "temporal-cassandra-tool",
             Self::Tdbg => "tdbg",
             Self::Tctl => "tctl",
+            Self::Tidb => "tidb-server",
         }
     }
 }
@@ -134,8 +137,29 @@ pub const TCTL_1_18_0: Release = Release {
     default: true,
 };
 
+/// TiDB as of November 2025. Its module has no versions of its own: this names a commit.
+pub const TIDB: Release = Release {
+    name: "tidb",
+    version: "1.1.0-beta.0.20251126154744-e4e814fdc0af",
+    module: "github.com/pingcap/tidb",
+    go: GoVersion(1, 23, 6),
+    programs: &[(Program::Tidb, "github.com/pingcap/tidb/cmd/tidb-server")],
+    default: true,
+};
+
+/// What a module that depends on TiDB must say too: its parser is a module beside it, and one dependency is replaced in
+/// its own go.mod, which counts only there.
+const TIDB_REQUIREMENTS: &str = "
+require (
+	github.com/pingcap/tidb v1.1.0-beta.0.20251126154744-e4e814fdc0af
+	github.com/pingcap/tidb/pkg/parser v0.0.0-20251126154744-e4e814fdc0af
+)
+
+replace github.com/go-ldap/ldap/v3 => github.com/YangKeao/ldap/v3 v3.4.5-0.20230421065457-369a3bab1117
+";
+
 /// Every release that the project uses.
-pub const RELEASES: [&Release; 8] = [
+pub const RELEASES: [&Release; 9] = [
     &TEMPORAL_1_30_8,
     &TEMPORAL_1_23_1,
     &TCTL_1_18_0,
@@ -144,6 +168,7 @@ pub const RELEASES: [&Release; 8] = [
     &TEMPORAL_1_27_3,
     &TEMPORAL_1_29_1,
     &TEMPORAL_1_32_2,
+    &TIDB,
 ];
 
 impl Release {
@@ -160,6 +185,15 @@ impl Release {
     pub fn minor(&self) -> u32 {
         let minor = self.version.split('.').nth(1);
         minor.and_then(|minor| minor.parse().ok()).unwrap_or_default()
+    }
+
+    /// What its go.mod must say where asking for the programs by their version does not do.
+    fn requirements(&self) -> &'static str {
+        if self.module == TIDB.module {
+            TIDB_REQUIREMENTS
+        } else {
+            ""
+        }
     }
 
     /// The programs of this release.
@@ -286,9 +320,10 @@ fn prepare_module(cache: &Cache, release: &Release, go: &Go, progress: &dyn Prog
     }
     fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
     fs::create_dir_all(folder.join("bin")).with_context(|| format!("cannot make {}", folder.display()))?;
+    let requirements = release.requirements();
     fs::write(
         fresh.join("go.mod"),
-        format!("module crossfade-servers\n\ngo {}\n", release.go),
+        format!("module crossfade-servers\n\ngo {}\n{requirements}", release.go),
     )?;
     // One module for each release: the dependencies of two server versions exclude each other.
     let wanted: Vec<String> = release
@@ -299,7 +334,9 @@ fn prepare_module(cache: &Cache, release: &Release, go: &Go, progress: &dyn Prog
     let arguments: Vec<&str> = std::iter::once("get")
         .chain(wanted.iter().map(String::as_str))
         .collect();
-    go.run(&fresh, &arguments, progress)?;
+    if requirements.is_empty() {
+        go.run(&fresh, &arguments, progress)?;
+    }
     let source = go.run(
         &fresh,
         &["list", "-mod=mod", "-m", "-f", "{{.Dir}}", release.module],

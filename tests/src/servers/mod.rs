@@ -7,6 +7,7 @@ pub mod elasticsearch;
 mod go;
 mod java;
 pub mod jvm;
+pub mod mysql;
 pub mod opensearch;
 pub mod ports;
 pub mod postgres;
