@@ -3,7 +3,7 @@
 //! The servers on Java are shared by the whole run; each pair has its own index, keyspace and PostgreSQL.
 
 use anyhow::Result;
-use e2e::servers::binaries::{Release, TEMPORAL_1_23_1, TEMPORAL_1_27_3, TEMPORAL_1_30_8};
+use e2e::servers::binaries::{Release, TEMPORAL_1_23_1, TEMPORAL_1_27_3, TEMPORAL_1_30_8, TEMPORAL_1_32_2};
 use e2e::story::{Orders, migrates};
 use e2e::testbed::Engine::{self, *};
 use e2e::testbed::Plan;
@@ -22,6 +22,7 @@ macro_rules! pairs {
 }
 
 pairs! {
+    postgres_to_postgres_on_1_32_2: TEMPORAL_1_32_2, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
     cassandra_to_postgres_on_1_23_1: TEMPORAL_1_23_1, Cassandra => Postgres, Orders::Plain, ["cassandra", "postgres12"];
     standard_postgres_to_postgres_on_1_23_1: TEMPORAL_1_23_1, StandardPostgres => Postgres, Orders::Plain, ["postgres", "postgres12"];
     postgres_to_postgres_on_1_27_3: TEMPORAL_1_27_3, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];

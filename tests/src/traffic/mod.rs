@@ -33,7 +33,7 @@ use worker::OrderWorker;
 const LANES: usize = 48;
 
 /// How long the last executions may take to come to their ends once traffic stops.
-const SETTLED_WITHIN: Duration = Duration::from_secs(240);
+const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 
 /// The run timeout of orders that are to time out: short, and long enough to be seen open.
 const TIMEOUT: Duration = Duration::from_secs(3);
