@@ -1,6 +1,7 @@
 //! The end-to-end tests: one binary, real servers, one module for each story.
 
 mod bad_input;
+mod bad_stores;
 mod cassandra_to_elasticsearch;
 mod crash;
 mod judge;

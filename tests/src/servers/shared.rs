@@ -86,7 +86,7 @@ pub async fn elasticsearch(progress: &dyn Progress) -> Result<&'static Elasticse
     one_of(&ELASTICSEARCH, "elasticsearch", progress).await
 }
 
-/// Another Elasticsearch than [`elasticsearch`] gives, started at the first call.
+/// Another Elasticsearch than [`elasticsearch()`] gives, started at the first call.
 ///
 /// # Errors
 /// When it does not start.
