@@ -237,7 +237,8 @@ impl DynamicConfig {
             for found in self.outline.effective(node) {
                 let name = found.entry.key.clone().unwrap_or_default();
                 let text_wanted = match name.to_lowercase().as_str() {
-                    "namespace" | "namespaceid" | "taskqueuename" | "destination" => true,
+                    // The last is new in 1.31 (1.32.2: common/dynamicconfig/yaml_loader.go); earlier servers reject it.
+                    "namespace" | "namespaceid" | "taskqueuename" | "destination" | "chasmtasktype" => true,
                     "tasktype" | "historytasktype" | "shardid" => false,
                     _ => return rejects(node, format!("has an unknown constraint {name:?}")),
                 };

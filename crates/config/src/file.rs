@@ -14,12 +14,26 @@ use crate::kept::{Kept, sync_folder_of, write_new};
 /// No server file is near this size (bytes); a larger one was named by mistake.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
+/// The template that `file` is rendered from at each start of its container, so that an edit of it would be lost: the
+/// images of servers up to 1.29 keep `config_template.yaml` beside the `docker.yaml` that they write (1.29.1: docker/).
+pub fn rendered_from(file: &Path) -> Option<PathBuf> {
+    if file.file_name()? != "docker.yaml" {
+        return None;
+    }
+    let template = file.with_file_name("config_template.yaml");
+    template.is_file().then_some(template)
+}
+
 /// A file that cannot be read, replaced or restored. Unless the message says otherwise nothing was written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// No such file.
-    #[error("{path}: no such file; check the path, and that this is the host it is on")]
+    #[error(
+        "{path}: no such file; check the path, and that this is the host it is on. A server from 1.30 on that is given no \
+         config file makes its config from environment variables: print it with `temporal-server render-config`, keep it as \
+         a file and start the server with `--config-file`"
+    )]
     NotFound {
         /// As the caller named it.
         path: PathBuf,

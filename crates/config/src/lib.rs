@@ -16,7 +16,7 @@
 //!
 //! - reading: `outline` (places), `resolve` (values through aliases and merge keys), `meaning` (the second opinion),
 //!   `static_config`, `dynamic_config`, `go_duration`
-//! - editing: `static_edit` and `static_draft`, `dynamic_edit`, `render` (new YAML in the file's style), `splice` (changes of
+//! - editing: `static_edit`, `static_draft` and `static_index`, `dynamic_edit`, `render` (new YAML in the file's style), `splice` (changes of
 //!   a text), `edited` (the check at the end)
 //! - showing: `diff`, `secrets`, `refusal`
 //! - files: `file` (compare and swap, restore), `kept` (copy of the original, journal)
@@ -44,6 +44,7 @@ mod splice;
 mod static_config;
 mod static_draft;
 mod static_edit;
+mod static_index;
 
 pub use diff::unified_diff;
 pub use dynamic_config::{
@@ -52,7 +53,7 @@ pub use dynamic_config::{
 pub use dynamic_edit::{DynamicEdit, edit_dynamic};
 pub use edited::Edited;
 pub use file::{
-    FileError, FileState, Restored, Written, check_writable, forget, kept_copy, read, restore, sha256,
+    FileError, FileState, Restored, Written, check_writable, forget, kept_copy, read, rendered_from, restore, sha256,
     write_if_unchanged,
 };
 pub use refusal::{Reason, Refusal};

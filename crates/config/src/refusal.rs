@@ -82,11 +82,13 @@ pub enum Reason {
     /// The file is a Go template: what the server reads is rendered from it.
     #[error(
         "this is a Go template ({seen}), so the server reads what is rendered from it, not this file; edit the template, \
-         or render it to a plain file, start the server with that file and name it in `hosts[].config`"
+         or render it to a plain file ({how}), start the server with that file and name it in `hosts[].config`"
     )]
     Template {
         /// What gave it away.
         seen: String,
+        /// How it is rendered.
+        how: &'static str,
     },
     /// More than one YAML document; the server reads the first only.
     #[error("a second YAML document starts here and the server reads the first only; keep one document in the file")]
@@ -174,6 +176,46 @@ pub enum Reason {
          secondaryVisibilityStore beside it; finish or undo that migration first"
     )]
     SecondaryIndex {
+        /// The datastore.
+        name: String,
+    },
+    /// A store without search attributes has an Elasticsearch beside it in the older way: by
+    /// `persistence.advancedVisibilityStore`.
+    #[error(
+        "advancedVisibilityStore {name:?} stands beside a visibilityStore without search attributes: servers up to 1.24 \
+         then write and read {name:?} alone, unless the dynamic config says otherwise \
+         (system.advancedVisibilityWritingMode, system.enableReadVisibilityFromES), and take no secondaryVisibilityStore. If \
+         neither key is set, the move to it is done already: make {name:?} the visibilityStore, remove \
+         advancedVisibilityStore and restart; else finish that migration first"
+    )]
+    AlreadyAdvanced {
+        /// The Elasticsearch datastore.
+        name: String,
+    },
+    /// `persistence.advancedVisibilityStore` without `visibilityStore`: the older name of the primary.
+    #[error(
+        "advancedVisibilityStore {name:?} is the only Visibility store, and no visibilityStore is set: servers up to 1.24 take \
+         it for the primary; write `visibilityStore: {name}` in its place, restart and try again"
+    )]
+    AdvancedAlone {
+        /// The Elasticsearch datastore.
+        name: String,
+    },
+    /// `persistence.advancedVisibilityStore` beside a store of another family.
+    #[error(
+        "advancedVisibilityStore is {name:?}: servers up to 1.24 do not start with it beside this visibilityStore, later ones \
+         ignore it; remove the key, restart and try again"
+    )]
+    AdvancedStore {
+        /// The datastore.
+        name: String,
+    },
+    /// The datastore has no Elasticsearch section with `indices.visibility`, so it has no second index either.
+    #[error(
+        "datastore {name:?} is no Elasticsearch store with `indices.visibility`, so it takes no second index; use a \
+         secondaryVisibilityStore"
+    )]
+    NoIndices {
         /// The datastore.
         name: String,
     },

@@ -101,9 +101,7 @@ impl StaticConfig {
         refuse_template_header(&file, bytes)?;
         let (text, meaning, outline) = Outline::parse(&file, bytes).map_err(|refusal| {
             // Most templates are not YAML either; that they are templates is the better reason.
-            template_line(bytes).map_or(refusal, |(line, seen)| {
-                Refusal::new(&file, line, Reason::Template { seen })
-            })
+            template_line(bytes).map_or(refusal, |(line, seen)| Refusal::new(&file, line, template(bytes, seen)))
         })?;
         refuse_template_values(&file, &text, &outline)?;
         let view = View {
@@ -408,11 +406,22 @@ fn refuse_template_header(file: &Path, bytes: &[u8]) -> Result<(), Refusal> {
         Some(at) => Err(Refusal::new(
             file,
             at + 1,
-            Reason::Template {
-                seen: "its header says # enable-template".to_owned(),
-            },
+            template(bytes, "its header says # enable-template".to_owned()),
         )),
     }
+}
+
+/// A template as the reason, with how this kind is rendered: `.Env.` is dockerize's (server images up to 1.29 run it when
+/// the container starts), `env` the server's own (1.30.8: common/config/config_template_embedded.yaml).
+fn template(bytes: &[u8], seen: String) -> Reason {
+    let dockerize = bytes.windows(5).any(|word| word == b".Env.");
+    let how = if dockerize {
+        "dockerize renders it at each start of the container, so mount the plain file over the rendered one, which is \
+         written anew each time"
+    } else {
+        "`temporal-server render-config` of servers from 1.28 prints what they read, with the server's own environment"
+    };
+    Reason::Template { seen, how }
 }
 
 /// The first line with `{{` outside of comments, by lines: for files that do not parse.
@@ -431,7 +440,7 @@ fn refuse_template_values(file: &Path, text: &str, outline: &Outline) -> Result<
         None => Ok(()),
         Some(at) => {
             let seen = "it has {{ ... }}".to_owned();
-            Err(Refusal::new(file, outline.line(at), Reason::Template { seen }))
+            Err(Refusal::new(file, outline.line(at), template(text.as_bytes(), seen)))
         }
     }
 }

@@ -15,8 +15,8 @@ const SECONDARY: &str = "secondaryVisibilityStore";
 
 /// An edit of the `persistence` section being made: the changes of the text, and what it is to mean.
 pub(crate) struct Draft<'a> {
-    config: &'a StaticConfig,
-    changes: Vec<Change>,
+    pub(crate) config: &'a StaticConfig,
+    pub(crate) changes: Vec<Change>,
     expected: yaml_serde::Value,
 }
 
@@ -35,6 +35,10 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn attach(&mut self, name: &str, datastore: &Value) -> Result<(), Refusal> {
         let Some(primary) = self.config.visibility_store() else {
+            if let Some(store) = self.config.advanced_visibility_store() {
+                let name = store.value.clone();
+                return Err(self.refuse(store.line, Reason::AdvancedAlone { name }));
+            }
             let next = "the server has no Visibility store to migrate from: name the file that sets it";
             return Err(self.refuse(
                 None,
@@ -127,36 +131,35 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn refuse(&self, line: impl Into<Option<usize>>, reason: Reason) -> Refusal {
+    pub(crate) fn refuse(&self, line: impl Into<Option<usize>>, reason: Reason) -> Refusal {
         Refusal::new(&self.config.file, line, reason)
     }
 
-    /// Servers up to 1.24 read `advancedVisibilityStore` as a second store of their own.
-    fn refuse_advanced(&self) -> Result<(), Refusal> {
+    /// Servers up to 1.24 read `advancedVisibilityStore` as a second store of their own, later ones ignore it
+    /// (1.24.3 and 1.25.0: common/config/persistence.go).
+    pub(crate) fn refuse_advanced(&self) -> Result<(), Refusal> {
         match self.config.advanced_visibility_store() {
             None => Ok(()),
             Some(store) => {
-                let next = "servers up to 1.24 take it for the second Visibility store, later ones ignore it: finish that \
-                            migration, or remove the key where it is ignored";
-                let (seen, expected) = (store.value.clone(), "nothing".to_owned());
-                Err(self.refuse(
-                    store.line,
-                    Reason::Unexpected {
-                        key: path("advancedVisibilityStore"),
-                        seen,
-                        expected,
-                        next,
-                    },
-                ))
+                let name = store.value.clone();
+                let primary = self.config.visibility_store();
+                let reason = match primary.and_then(|primary| self.config.datastore(&primary.value)) {
+                    Some(primary) if standard(&primary.value) => Reason::AlreadyAdvanced { name },
+                    _ => Reason::AdvancedStore { name },
+                };
+                Err(self.refuse(store.line, reason))
             }
         }
     }
 
-    fn refuse_foreign_secondary(&self, fine: &[&str]) -> Result<(), Refusal> {
+    pub(crate) fn refuse_foreign_secondary(&self, fine: &[&str]) -> Result<(), Refusal> {
         match self.config.secondary_visibility_store() {
             Some(store) if !fine.contains(&store.value.as_str()) => {
                 let next = "another migration may be under way: finish or undo it, then try again";
-                let expected = format!("nothing or {:?}", fine.first().copied().unwrap_or_default());
+                let expected = match fine.first() {
+                    Some(name) => format!("nothing or {name:?}"),
+                    None => "nothing".to_owned(),
+                };
                 let reason = Reason::Unexpected {
                     key: path(SECONDARY),
                     seen: store.value.clone(),
@@ -179,7 +182,7 @@ impl<'a> Draft<'a> {
     }
 
     /// A mapping that stands in its own place and nowhere else.
-    fn own_place(&self, parent: &'a Node, key: &str, path: &str) -> Result<&'a Node, Refusal> {
+    pub(crate) fn own_place(&self, parent: &'a Node, key: &str, path: &str) -> Result<&'a Node, Refusal> {
         let outline = &self.config.outline;
         let shared = |line: usize, how: String| {
             self.refuse(
@@ -214,11 +217,11 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn persistence(&self) -> Result<&'a Node, Refusal> {
+    pub(crate) fn persistence(&self) -> Result<&'a Node, Refusal> {
         self.own_place(&self.config.outline.root, "persistence", "persistence")
     }
 
-    fn expected_section(&mut self, keys: &[&str]) -> Option<&mut yaml_serde::Mapping> {
+    pub(crate) fn expected_section(&mut self, keys: &[&str]) -> Option<&mut yaml_serde::Mapping> {
         let mut value = &mut self.expected;
         for key in keys {
             value = value.get_mut(*key)?;
@@ -251,7 +254,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn replacement(&self, key: &str, entry: &Entry, name: &str) -> Result<Change, Refusal> {
+    pub(crate) fn replacement(&self, key: &str, entry: &Entry, name: &str) -> Result<Change, Refusal> {
         let node = &entry.value;
         if let Some(how) = self.config.outline.shared(node) {
             let line = self.config.outline.line(entry.key_range.start);
@@ -344,7 +347,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn remove_entry(&mut self, map: &Node, key: &str, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn remove_entry(&mut self, map: &Node, key: &str, path: &str) -> Result<(), Refusal> {
         let Some(index) = map.entries().iter().position(|e| e.key.as_deref() == Some(key)) else {
             let how = "it comes in through a merge key <<".to_owned();
             let line = self.config.outline.line(map.range.start);
@@ -373,7 +376,7 @@ impl<'a> Draft<'a> {
     }
 
     /// `key: value` as a new entry of `map` after the entry `after`, in the style found in `near`.
-    fn new_entry(&self, map: &Node, after: Option<&Entry>, key: &str, value: &Value, near: &Node) -> Change {
+    pub(crate) fn new_entry(&self, map: &Node, after: Option<&Entry>, key: &str, value: &Value, near: &Node) -> Change {
         let (text, outline) = (&self.config.text, &self.config.outline);
         let style = Style::of(text, outline, near);
         match (&map.kind, map.entries().first(), after) {
@@ -395,8 +398,14 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn path(key: &str) -> String {
+pub(crate) fn path(key: &str) -> String {
     format!("persistence.{key}")
+}
+
+/// Whether a datastore is one of those that hold no search attributes: Cassandra, or SQL by an older plugin.
+fn standard(datastore: &Value) -> bool {
+    let plugin = datastore.pointer("/sql/pluginName").and_then(Value::as_str);
+    datastore.get("cassandra").is_some() || matches!(plugin, Some("mysql" | "postgres" | "postgres_pgx"))
 }
 
 /// Whether an Elasticsearch datastore names a second index to write to.

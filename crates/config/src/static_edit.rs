@@ -34,6 +34,32 @@ pub enum StaticEdit {
         /// Whether its datastore goes too.
         remove_datastore: bool,
     },
+    /// Gives the Elasticsearch datastore that is the primary a second index to write to
+    /// (`indices.secondary_visibility`): Dual Visibility within one cluster.
+    AttachSecondaryIndex {
+        /// The datastore that is `visibilityStore`.
+        datastore: String,
+        /// The index.
+        index: String,
+    },
+    /// Takes the second index away again; for when the file as it was cannot be restored byte for byte.
+    DetachSecondaryIndex {
+        /// The datastore that is `visibilityStore`.
+        datastore: String,
+        /// The index it was attached with.
+        index: String,
+    },
+    /// Makes the second index the `visibility` index of its datastore.
+    PromoteIndex {
+        /// The datastore that is `visibilityStore`, before and after.
+        datastore: String,
+        /// The index that is `indices.visibility` before.
+        source: String,
+        /// The index that is `indices.visibility` after.
+        target: String,
+        /// Whether the source becomes `indices.secondary_visibility`, so that the server goes on writing it.
+        keep_source: bool,
+    },
     /// Makes the target the only Visibility store, or the first of two.
     Promote {
         /// The datastore that is `visibilityStore` before.
@@ -79,6 +105,26 @@ impl StaticEdit {
                 };
                 format!("persistence:\n  # remove secondaryVisibilityStore{datastore}")
             }
+            Self::AttachSecondaryIndex { datastore, index } => {
+                yaml(indices(datastore, &json!({ "secondary_visibility": index })))
+            }
+            Self::DetachSecondaryIndex { datastore, .. } => {
+                format!(
+                    "persistence:\n  # remove secondary_visibility from datastores.{datastore}.elasticsearch.indices"
+                )
+            }
+            Self::PromoteIndex {
+                datastore,
+                source,
+                target,
+                keep_source: true,
+            } => yaml(indices(
+                datastore,
+                &json!({ "visibility": target, "secondary_visibility": source }),
+            )),
+            Self::PromoteIndex { datastore, target, .. } => {
+                yaml(indices(datastore, &json!({ "visibility": target }))) + "\n          # remove secondary_visibility"
+            }
             Self::Promote {
                 source,
                 target,
@@ -99,6 +145,11 @@ impl StaticEdit {
             },
         }
     }
+}
+
+/// The indices of an Elasticsearch datastore, in their place below `persistence`.
+fn indices(datastore: &str, indices: &Value) -> Value {
+    json!({ "datastores": { datastore: { "elasticsearch": { "indices": indices } } } })
 }
 
 /// Parses a static config file and edits it; a refusal carries the lines to add by hand where that is a way out.
@@ -130,6 +181,14 @@ impl StaticConfig {
             StaticEdit::AddDatastore { name, datastore } => draft.add_datastore(name, datastore)?,
             StaticEdit::AttachSecondary { name, datastore } => draft.attach(name, datastore)?,
             StaticEdit::DetachSecondary { name, remove_datastore } => draft.detach(name, *remove_datastore)?,
+            StaticEdit::AttachSecondaryIndex { datastore, index } => draft.attach_index(datastore, index)?,
+            StaticEdit::DetachSecondaryIndex { datastore, index } => draft.detach_index(datastore, index)?,
+            StaticEdit::PromoteIndex {
+                datastore,
+                source,
+                target,
+                keep_source,
+            } => draft.promote_index(datastore, source, target, *keep_source)?,
             StaticEdit::Promote {
                 source,
                 target,

@@ -1,6 +1,10 @@
 //! What we read and write is what the real server reads, in files written as oddly as people write them.
 
 mod real_server;
+#[path = "real_server/start.rs"]
+mod start;
+
+use std::path::Path;
 
 use crossfade_config::{
     DynamicConfig, DynamicEdit, ReadsFromSecondary, Refusal, SourceBecomes, StaticConfig, StaticEdit, WritingMode,
@@ -273,4 +277,108 @@ fn dynamic_configs_are_accepted_and_refused_as_the_server_does() {
         assert!(!validate_dynamic(text.as_bytes()).0, "the server takes {text:?}");
         assert!(ours(text).is_err(), "{text:?} is taken");
     }
+}
+
+const REFERENCE: &str = include_str!("reference/before.yaml");
+const ELASTICSEARCH: &str = include_str!("reference/elasticsearch.yaml");
+
+/// A file's `persistence` with what else a server needs to start, its main store in `folder`.
+fn whole(persistence: &str, folder: &Path) -> String {
+    let main = format!(
+        "    main:\n      sql:\n        pluginName: sqlite\n        databaseName: {}\n        connectAddr: localhost\n        \
+         connectProtocol: tcp\n        connectAttributes: {{mode: rwc, setup: \"true\", cache: private}}\n",
+        folder.join("main.db").display()
+    );
+    persistence
+        .replace("  defaultStore: default\n", "")
+        .replace("    default:\n      sql:\n        pluginName: postgres12\n", "")
+        .replace("services: {}\n", "")
+        .replacen(
+            "persistence:\n",
+            "persistence:\n  numHistoryShards: 1\n  defaultStore: main\n",
+            1,
+        )
+        .replacen("  datastores:\n", &format!("  datastores:\n{main}"), 1)
+        + start::REST
+}
+
+fn edited(before: &str, edit: &StaticEdit) -> String {
+    edit_static("x.yaml", before.as_bytes(), edit)
+        .unwrap_or_else(|refusal| panic!("{refusal}"))
+        .text()
+        .to_owned()
+}
+
+/// 1.23.1, which the page about Cassandra to Elasticsearch is about, takes the edited file and looks for Cassandra; and
+/// starts with the promoted one.
+#[test]
+fn the_server_takes_each_file_of_the_reference() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let attach = StaticEdit::AttachSecondary {
+        name: "es-visibility".to_owned(),
+        datastore: json!({ "elasticsearch": {
+            "version": "v7", "logLevel": "error", "url": { "scheme": "http", "host": "127.0.0.1:9200" },
+            "indices": { "visibility": "temporal_visibility_v1_dev" }, "closeIdleConnectionsInterval": "15s",
+        } }),
+    };
+    // Nobody listens on port 1.
+    let before = REFERENCE.replace("cassandra:\n", "cassandra:\n        port: 1\n");
+    let attached = edited(&whole(&before, folder.path()), &attach);
+    let said = start::history_of_1_23(&attached, folder.path());
+    assert!(
+        said.contains("gocql: unable to dial control conn 127.0.0.1:1"),
+        "{said}"
+    );
+    assert!(!said.contains("persistence config:"), "{said}");
+
+    let promote = StaticEdit::Promote {
+        source: "cass-visibility".to_owned(),
+        target: "es-visibility".to_owned(),
+        source_becomes: SourceBecomes::Removed,
+    };
+    let said = start::history_of_1_23(&edited(&attached, &promote), folder.path());
+    assert!(
+        said.contains(r#""visibility_index_name":"temporal_visibility_v1_dev""#),
+        "{said}"
+    );
+    assert_eq!(said.matches("creating new visibility manager").count(), 1, "{said}");
+}
+
+/// Both ends of the versions read the second index as a second store: 1.23.1 makes it, 1.30.8 prints it.
+#[test]
+fn the_servers_read_the_second_index() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = whole(ELASTICSEARCH, folder.path());
+    let [source, target] = ["temporal_visibility_v1", "temporal_visibility_v2"].map(str::to_owned);
+    let datastore = "es-visibility".to_owned();
+    let attach = StaticEdit::AttachSecondaryIndex {
+        datastore: datastore.clone(),
+        index: target.clone(),
+    };
+    let attached = edited(&before, &attach);
+    let said = start::history_of_1_23(&attached, folder.path());
+    for index in [&source, &target] {
+        let made = format!(r#""visibility_index_name":"{index}""#);
+        assert!(said.contains(&made), "{index}: {said}");
+    }
+    let promote = StaticEdit::PromoteIndex {
+        datastore,
+        source: source.clone(),
+        target: target.clone(),
+        keep_source: false,
+    };
+    let promoted = edited(&attached, &promote);
+    let said = start::history_of_1_23(&promoted, folder.path());
+    assert!(said.contains(&target) && !said.contains(&source), "{said}");
+
+    let load = |text: &str| load_static(text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let mut expected = load(&before);
+    let indices = |config: &mut yaml_serde::Value, key: &str, index: &str| {
+        config["persistence"]["datastores"]["es-visibility"]["elasticsearch"]["indices"][key] = index.into();
+    };
+    indices(&mut expected, "secondary_visibility", &target);
+    assert_eq!(load(&attached), expected);
+    let mut expected = load(&before);
+    indices(&mut expected, "visibility", &target);
+    assert_eq!(load(&promoted), expected);
 }

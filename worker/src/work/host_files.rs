@@ -1,6 +1,6 @@
 //! A host's files: what they say, what each step would change, and the steps themselves.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crossfade_config::{
     DynamicEdit, Edited, FileError, FileState, ReadsFromSecondary, Restored, SourceBecomes, StaticConfig, StaticEdit,
@@ -140,6 +140,7 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
     let file = read_static(host).map_err(one)?;
     let dynamic = dynamic_file(spec, host, &file.config).map_err(one)?;
     let mut problems = Vec::new();
+    problems.extend(rendered(host));
     for path in [PathBuf::from(&host.config), dynamic.path.clone()] {
         if let Err(error) = crossfade_config::check_writable(&path) {
             problems.push(file_problem(&error));
@@ -177,6 +178,24 @@ fn has_close_cleanup(dynamic: &DynamicFile) -> Result<bool, Problem> {
     let config =
         crossfade_config::DynamicConfig::parse(&dynamic.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
     Ok(config.has(CLOSE_CLEANUP))
+}
+
+/// A file that is written anew at each start of its container loses every edit.
+fn rendered(host: &Host) -> Option<Problem> {
+    let template = crossfade_config::rendered_from(Path::new(&host.config))?;
+    Some(
+        Problem::new(
+            Code::ConfigRefused,
+            format!(
+                "this file is rendered from {} at each start of the container, so every edit of it would be lost",
+                template.display()
+            ),
+        )
+        .at(&host.config)
+        .remedy(
+            "mount a copy of it as a plain file under another name, start the server with that file, and name it here",
+        ),
+    )
 }
 
 struct SourceStore {
