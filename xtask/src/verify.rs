@@ -80,6 +80,8 @@ const ON_SERVERS: [Part; 6] = [
             "--lib",
             "--test",
             "e2e",
+            "--test",
+            "routes",
             "--",
             "--test-threads=2",
         ],
@@ -116,7 +118,16 @@ const SLOW: [Part; 6] = [
     ),
     Part::Cargo(
         "routes",
-        &["test", "--package", "e2e", "--test", "routes", "--", "--test-threads=2"],
+        &[
+            "test",
+            "--package",
+            "e2e",
+            "--test",
+            "routes",
+            "--",
+            "--include-ignored",
+            "--test-threads=2",
+        ],
     ),
     Part::Cargo(
         "pairs",
