@@ -236,22 +236,24 @@ pub(crate) fn cluster(lives: &[Life], gusts: &[usize], versioned: bool, parallel
                 _ => {}
             }
         }
-        let mut started: Option<Record> = None;
+        // What the execution's mutable state holds: whatever the server writes next says that.
+        let mut current: Option<Record> = None;
         // Each store sees the events of one execution in their order.
         let mut last = [0_i32; 2];
         for (moment, lag, what) in &life.events {
             version += 2;
             let event = match what {
-                // A second start is what refreshing an execution's tasks writes: a later version of the same content.
+                // A start after others is what refreshing an execution's tasks writes: a later version of the state as
+                // it is (1.30.8: service/history/visibility_queue_task_executor.go reads it when the task runs).
                 0 if life.at_source.is_none() => {
-                    let first = started.get_or_insert_with(|| record(life, version));
+                    let state = current.get_or_insert_with(|| record(life, version));
                     Event::Start(Record {
                         version: Some(version),
-                        ..first.clone()
+                        ..state.clone()
                     })
                 }
                 3 => Event::Delete(record(life, version).key),
-                _ => Event::Upsert(record(life, version)),
+                _ => Event::Upsert(current.insert(record(life, version)).clone()),
             };
             let moment = i32::from(*moment);
             let lag = if parallel {
