@@ -63,7 +63,7 @@ async fn waited_until_gone(scene: &Scene) -> Result<()> {
 
     // Meanwhile the cluster lives on: a Namespace appears, with records that both stores get.
     let client = connect(frontend, NAMESPACE).await?;
-    namespaces::register(&client, LATE, Duration::from_secs(72 * 3600)).await?;
+    namespaces::register(client.connection(), LATE, Duration::from_secs(72 * 3600)).await?;
     let late = Traffic::begin(frontend, LATE).await?;
     late.existing(10).await?;
 

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use temporalio_client::Client;
-use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
+use temporalio_client::{Client, Connection};
+use temporalio_common::protos::temporal::api::enums::v1::{IndexedValueType, TaskQueueType};
 use temporalio_common::protos::temporal::api::operatorservice::v1::{
     AddSearchAttributesRequest, ListSearchAttributesRequest,
 };
+use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, DescribeNamespaceResponse, GetClusterInfoRequest, RegisterNamespaceRequest,
+    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, GetClusterInfoRequest,
+    RegisterNamespaceRequest,
 };
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Code, IntoRequest, Request};
+use tonic::{Code, IntoRequest, Request, Status};
 use tonic_prost::ProstCodec;
 
 /// How long the cluster may take to let every service see a new Namespace or attribute.
@@ -27,25 +29,28 @@ const STANDARD_STORES: [&str; 4] = ["cassandra", "mysql", "postgres", "postgres_
 /// # Errors
 /// When it does not answer or knows no such Namespace.
 pub async fn describe(client: &Client, name: &str) -> Result<DescribeNamespaceResponse> {
+    asked(client.connection(), name)
+        .await
+        .with_context(|| format!("cannot describe Namespace {name}"))
+}
+
+async fn asked(connection: &Connection, name: &str) -> Result<DescribeNamespaceResponse, Status> {
     let request = DescribeNamespaceRequest {
         namespace: name.to_owned(),
         ..Default::default()
     };
-    let answer = client
-        .connection()
-        .workflow_service()
-        .describe_namespace(request.into_request())
-        .await;
-    Ok(answer
-        .with_context(|| format!("cannot describe Namespace {name}"))?
-        .into_inner())
+    let mut service = connection.workflow_service();
+    Ok(service.describe_namespace(request.into_request()).await?.into_inner())
 }
 
-/// Registers the Namespace `name` with a Retention Period, and waits until it can be described.
+/// Registers the Namespace `name` with a Retention Period unless it is there, and waits until frontend and matching work
+/// with it. Whatever the cluster answers meanwhile is asked again: it takes few registrations a second (1.30.8:
+/// service/frontend/configs/quotas.go), and a service that looked for the Namespace in vain does not look again for a second
+/// (1.30.8: common/namespace/nsregistry/registry.go).
 ///
 /// # Errors
-/// When the cluster refuses it or does not show it within a minute.
-pub async fn register(client: &Client, name: &str, retention: Duration) -> Result<()> {
+/// When the cluster refuses it or does not work with it within a minute.
+pub async fn register(connection: &Connection, name: &str, retention: Duration) -> Result<()> {
     let request = RegisterNamespaceRequest {
         namespace: name.to_owned(),
         workflow_execution_retention_period: Some(
@@ -53,27 +58,39 @@ pub async fn register(client: &Client, name: &str, retention: Duration) -> Resul
         ),
         ..Default::default()
     };
+    // Answered by matching, of a task queue that nobody has.
+    let look = DescribeTaskQueueRequest {
+        namespace: name.to_owned(),
+        task_queue: Some(TaskQueue {
+            name: "nobody".to_owned(),
+            ..Default::default()
+        }),
+        task_queue_type: TaskQueueType::Workflow.into(),
+        ..Default::default()
+    };
     let deadline = Instant::now() + SEEN_WITHIN;
+    let mut service = connection.workflow_service();
     loop {
-        let answer = client
-            .connection()
-            .workflow_service()
-            .register_namespace(request.clone().into_request())
-            .await;
-        match answer {
-            Ok(_) => break,
-            Err(status) if status.code() == Code::AlreadyExists => break,
-            Err(status) if Instant::now() > deadline => bail!("cannot register Namespace {name}: {status}"),
+        let there = match asked(connection, name).await {
+            Ok(_) => service
+                .describe_task_queue(look.clone().into_request())
+                .await
+                .map(|_| true),
+            Err(status) if status.code() == Code::NotFound => {
+                let registered = service.register_namespace(request.clone().into_request()).await;
+                registered.map(|_| false)
+            }
+            Err(status) => Err(status),
+        };
+        match there {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(status) if status.code() == Code::InvalidArgument || Instant::now() > deadline => {
+                bail!("cannot register Namespace {name}: {status}")
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
-    while let Err(error) = describe(client, name).await {
-        if Instant::now() > deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }
 
 /// Registers custom search attributes in `namespace`, and waits until the cluster lists them all. A cluster whose

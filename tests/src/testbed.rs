@@ -250,9 +250,9 @@ impl Testbed {
             finished: false,
         };
         let client = testbed.client(NAMESPACE).await?;
-        namespaces::register(&client, NAMESPACE, Duration::from_secs(72 * 3600)).await?;
+        namespaces::register(client.connection(), NAMESPACE, Duration::from_secs(72 * 3600)).await?;
         for (name, retention) in &plan.namespaces {
-            namespaces::register(&client, name, *retention).await?;
+            namespaces::register(client.connection(), name, *retention).await?;
         }
         Ok(testbed)
     }

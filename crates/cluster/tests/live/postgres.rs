@@ -46,9 +46,7 @@ impl Postgres {
         ]);
         done(initdb.arg(&password).arg("-D").arg(&data));
 
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = taken.local_addr().expect("a port").port();
-        drop(taken);
+        let port = e2e::servers::ports::free_ports(1).expect("a free port")[0];
         let server = as_postgres(&binaries.join("postgres"));
         let mut command = Command::new("sh");
         command.args([

@@ -1,17 +1,14 @@
 //! A real Temporal server on SQLite files, started, restarted and stopped by a script of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use crossfade_cluster::{ConnectSettings, Frontend};
-use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNamespaceRequest;
-use tonic::IntoRequest;
+use e2e::servers::ports::free_ports;
 
 use crate::cache::{Release, V1_21_6, V1_23_1, V1_30_8};
 
@@ -52,19 +49,14 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Below the range from which the system takes ports for outgoing connections, and no two alike in this process.
     fn free() -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let first = (std::process::id() * 101 % 12_000) as u16;
-        let mut free = std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000)
-            .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        let mut port = || free.next().expect("a free port");
+        let free = free_ports(8).expect("free ports");
         Self {
-            frontend: port(),
-            history: port(),
-            matching: port(),
-            worker: port(),
-            membership: [port(), port(), port(), port()],
+            frontend: free[0],
+            history: free[1],
+            matching: free[2],
+            worker: free[3],
+            membership: [free[4], free[5], free[6], free[7]],
         }
     }
 }
@@ -188,17 +180,10 @@ impl Server {
             .await_serving(Duration::from_secs(60))
             .await
             .unwrap_or_else(|e| panic!("{e}\n{}", self.log()));
-        let mut service = frontend.connection().workflow_service();
-        let request = RegisterNamespaceRequest {
-            namespace: NAMESPACE.to_owned(),
-            workflow_execution_retention_period: Duration::from_secs(2 * 24 * 3600).try_into().ok(),
-            ..Default::default()
-        };
-        match service.register_namespace(request.into_request()).await {
-            Ok(_) => {}
-            Err(status) if status.code() == tonic::Code::AlreadyExists => {}
-            Err(status) => panic!("{status}"),
-        }
+        let retention = Duration::from_secs(2 * 24 * 3600);
+        e2e::namespaces::register(frontend.connection(), NAMESPACE, retention)
+            .await
+            .unwrap_or_else(|e| panic!("{e:#}\n{}", self.log()));
         // Other parts of the server learn of a Namespace with their next refresh.
         for _ in 0..300 {
             if frontend.list_page(NAMESPACE, "", 1, None).await.is_ok() {

@@ -112,7 +112,7 @@ impl Postgres {
             .arg(&data);
         run(&mut initdb);
 
-        let port = free_port();
+        let port = e2e::servers::ports::free_ports(1).expect("a free port")[0];
         let server = as_postgres(&binaries.join("postgres"));
         let log = std::fs::File::create(directory.path().join("log")).expect("a log");
         let mut command = Command::new("sh");
@@ -347,9 +347,4 @@ fn run(command: &mut Command) {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed: {said}");
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
