@@ -24,7 +24,15 @@
 //!   lacks at (4) was deleted. It is deleted only up to the version that was put, so that whatever the server wrote
 //!   since is left to the server's own delete.
 //!
-//! Killed anywhere, it starts again from the last cursor and repeats at most one page, with the same effect.
+//! Up to [`Options::in_flight`] pages are between (2) and (5) while the next one is read, so that neither store waits for
+//! the other. Pages share no key and each goes through its steps in order, so that nothing above changes; the cursor
+//! passes them in the order of their keys.
+//!
+//! Killed anywhere, it starts again from the last cursor and repeats at most those pages, with the same effect.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use crate::ports::{Condemned, Error, Range, Read, Target};
 use crate::record::{Key, Record};
@@ -32,8 +40,24 @@ use crate::record::{Key, Record};
 /// How a copy goes about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Records read, and at most written, at a time (at least 1). Memory is bounded by one page.
+    /// Records read, and at most written, at a time (at least 1).
     pub page: usize,
+    /// Pages that are written at once (at least 1). Memory is bounded by these and the one that is read meanwhile.
+    pub in_flight: usize,
+}
+
+impl Options {
+    /// Pages written at once unless said otherwise: one that is looked up, one that is written, one that is asked for
+    /// again. More of them only queue inside a store.
+    pub const IN_FLIGHT: usize = 3;
+
+    /// Pages of this many records.
+    pub fn pages_of(records: usize) -> Self {
+        Self {
+            page: records,
+            in_flight: Self::IN_FLIGHT,
+        }
+    }
 }
 
 /// Where a copy stands: what it reports after each page, and from where it goes on.
@@ -94,28 +118,79 @@ pub async fn copy(
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Outcome, Error> {
     let mut progress = from;
-    let mut range = slice.clone();
-    loop {
-        range.after = progress.cursor.clone();
-        let page = source.scan(&range, options.page.max(1)).await?;
-        let Some(last) = page.last().map(|record| record.key.clone()) else {
-            return Ok(Outcome {
-                progress,
-                finished: true,
-            });
-        };
-        progress.scanned += page.len() as u64;
-        let lacking = lacking(page, target).await?;
-        progress.written += target.write.put(&lacking).await?;
-        progress.withdrawn += withdraw_gone(source, target, &lacking).await?;
-        progress.cursor = Some(last);
+    let (stopped, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let range = Range {
+        after: progress.cursor.clone(),
+        ..slice.clone()
+    };
+    let mut pages = carried(source, target, range, options, &stopped, &ended);
+    while let Some(carried) = pages.try_next().await? {
+        progress.scanned += carried.scanned;
+        progress.written += carried.written;
+        progress.withdrawn += carried.withdrawn;
+        progress.cursor = Some(carried.last);
         if watch.page(&progress) == Step::Stop {
-            return Ok(Outcome {
-                progress,
-                finished: false,
-            });
+            // What is being written is finished, so that no page is left between its steps.
+            stopped.store(true, Ordering::Relaxed);
         }
     }
+    Ok(Outcome {
+        progress,
+        finished: ended.load(Ordering::Relaxed),
+    })
+}
+
+/// The pages of `range` in their order, each carried to the target, up to the end (then `ended`) or until `stopped`.
+/// Boxed: of nested nameless futures the compiler cannot tell that they may be sent.
+fn carried<'a>(
+    source: &'a dyn Read,
+    target: Target<'a>,
+    range: Range,
+    options: Options,
+    stopped: &'a AtomicBool,
+    ended: &'a AtomicBool,
+) -> BoxStream<'a, Result<Carried, Error>> {
+    stream::try_unfold(range, move |range| async move {
+        if stopped.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let records = source.scan(&range, options.page.max(1)).await?;
+        let Some(last) = records.last().map(|record| record.key.clone()) else {
+            ended.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let after = Some(last.clone());
+        Ok(Some((Page { records, last }, Range { after, ..range })))
+    })
+    .map_ok(move |page| carry(source, target, page))
+    .try_buffered(options.in_flight.max(1))
+    .boxed()
+}
+
+/// One page as it was read.
+struct Page {
+    records: Vec<Record>,
+    last: Key,
+}
+
+/// One page that is done.
+struct Carried {
+    last: Key,
+    scanned: u64,
+    written: u64,
+    withdrawn: u64,
+}
+
+/// Takes one page through its steps, from (2) to (5).
+async fn carry(source: &dyn Read, target: Target<'_>, page: Page) -> Result<Carried, Error> {
+    let scanned = page.records.len() as u64;
+    let lacking = lacking(page.records, target).await?;
+    Ok(Carried {
+        last: page.last,
+        scanned,
+        written: target.write.put(&lacking).await?,
+        withdrawn: withdraw_gone(source, target, &lacking).await?,
+    })
 }
 
 /// Those of `page` that the target lacks, or has in a lower version.

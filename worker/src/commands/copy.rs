@@ -37,7 +37,7 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         read: held.as_ref(),
         write: &write,
     };
-    let options = copy::Options { page: PAGE };
+    let options = copy::Options::pages_of(PAGE);
     let copied = copy::copy(
         source.as_ref(),
         target,

@@ -48,7 +48,7 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         read: &*target,
         write: &write,
     };
-    let outcome = copy::copy(&*source, target, &Range::default(), from, Options { page }, &mut watch)
+    let outcome = copy::copy(&*source, target, &Range::default(), from, Options::pages_of(page), &mut watch)
         .await
         .map_err(|error| store_problem(&error))?;
     Ok(Copied {

@@ -446,7 +446,7 @@ async fn copies_and_compares_between_the_products() {
     let written = records(0, 2500);
     from.write().put(&written).await.expect("put");
     let mut go_on = |_: &copy::Progress| Step::Continue;
-    let options = copy::Options { page: 500 };
+    let options = copy::Options::pages_of(500);
     let outcome = copy(
         &*from.read(),
         to.target(),

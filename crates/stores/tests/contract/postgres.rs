@@ -240,7 +240,7 @@ async fn copies_and_compares_with_sqlite_in_both_directions() {
             pages += 1;
             Step::Continue
         };
-        let options = copy::Options { page: 128 };
+        let options = copy::Options::pages_of(128);
         let progress = copy::Progress::default();
         let done = copy(
             &*source.read(),

@@ -112,7 +112,7 @@ async fn is_a_source_to_copy_from() {
     );
     let (source, target) = (opened(&source).await, opened(&server().newest("standard_target")).await);
     let mut watch = |_: &copy::Progress| Step::Continue;
-    let options = copy::Options { page: 128 };
+    let options = copy::Options::pages_of(128);
     let done = copy(
         &*source.read(),
         target.target(),

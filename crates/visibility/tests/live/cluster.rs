@@ -29,7 +29,7 @@ pub(crate) struct Cluster {
     gusts: Mutex<VecDeque<usize>>,
     /// Calls of the target's `put` after which the caller is killed (its next call fails), as countdown.
     pub(crate) killed_after_put: Mutex<Option<u32>>,
-    pub(crate) dead: Mutex<bool>,
+    dead: Mutex<bool>,
 }
 
 impl Cluster {
@@ -57,6 +57,12 @@ impl Cluster {
 
     pub(crate) fn drain(&self) {
         while self.one_event() {}
+    }
+
+    /// Lets the next attempt begin after a kill.
+    pub(crate) fn revive(&self) {
+        *self.killed_after_put.lock().expect("no test panics with a lock held") = None;
+        *self.dead.lock().expect("no test panics with a lock held") = false;
     }
 
     fn alive(&self, store: &Memory) -> Result<(), Error> {

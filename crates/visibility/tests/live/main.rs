@@ -27,7 +27,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Copies to the end, stopped and resumed as `stops` says, and gone on after a kill from the last reported cursor.
-async fn copy_all(cluster: &Cluster, page: usize, stops: &[bool]) {
+async fn copy_all(cluster: &Cluster, options: copy::Options, stops: &[bool]) {
     let source = Port {
         cluster,
         store: &cluster.source,
@@ -52,28 +52,17 @@ async fn copy_all(cluster: &Cluster, page: usize, stops: &[bool]) {
                 Step::Continue
             }
         };
-        match copy(
-            &source,
-            target,
-            &Range::default(),
-            from,
-            copy::Options { page },
-            &mut watch,
-        )
-        .await
-        {
-            Ok(outcome) if outcome.finished => return,
+        match copy(&source, target, &Range::default(), from, options, &mut watch).await {
+            Ok(outcome) if outcome.finished => break,
             Ok(_) => {}
             Err(error) => {
                 assert!(error.is_retryable());
-                *cluster
-                    .killed_after_put
-                    .lock()
-                    .expect("no test panics with a lock held") = None;
-                *cluster.dead.lock().expect("no test panics with a lock held") = false;
+                cluster.revive();
             }
         }
     }
+    // A kill after the very last call goes unnoticed.
+    cluster.revive();
 }
 
 fn options() -> compare::Options {
@@ -137,12 +126,13 @@ proptest! {
     /// Up to 1.28 the source is written first: then copying alone makes the stores equal, whatever happens meanwhile.
     #[test]
     fn a_copy_under_sequential_dual_writes_ends_equal(
-        lives in vec(life(), 0..60), gusts in vec(0..6_usize, 1..20), page in 1..20_usize,
+        lives in vec(life(), 0..60), gusts in vec(0..6_usize, 1..20),
+        page in 1..20_usize, in_flight in 1..5_usize,
         stops in vec(any::<bool>(), 0..20), versioned in any::<bool>(),
     ) {
         run(async {
             let cluster = cluster(&lives, &gusts, versioned, false);
-            copy_all(&cluster, page, &stops).await;
+            copy_all(&cluster, copy::Options { page, in_flight }, &stops).await;
             cluster.drain();
             assert_same(&cluster);
         });
@@ -152,13 +142,14 @@ proptest! {
     /// old after the copy, what is left over is found and removed by comparing, and a second comparison is clean.
     #[test]
     fn a_copy_under_parallel_dual_writes_misses_nothing_and_comparing_removes_what_is_left_over(
-        lives in vec(life(), 0..60), gusts in vec(0..6_usize, 1..20), page in 1..20_usize,
+        lives in vec(life(), 0..60), gusts in vec(0..6_usize, 1..20),
+        page in 1..20_usize, in_flight in 1..5_usize,
         stops in vec(any::<bool>(), 0..20), versioned in any::<bool>(), killed in prop::option::of(0..6_u32),
     ) {
         run(async {
             let cluster = cluster(&lives, &gusts, versioned, true);
             *cluster.killed_after_put.lock().expect("no test panics with a lock held") = killed;
-            copy_all(&cluster, page, &stops).await;
+            copy_all(&cluster, copy::Options { page, in_flight }, &stops).await;
             cluster.drain();
             let target: BTreeMap<Key, Record> =
                 cluster.target.all().into_iter().map(|record| (record.key.clone(), record)).collect();
@@ -328,7 +319,7 @@ fn between_a_store_without_versions_and_one_with() {
                     cluster.target.server_upsert(&other);
                 }
             }
-            copy_all(&cluster, 7, &[]).await;
+            copy_all(&cluster, copy::Options::pages_of(7), &[]).await;
             let outcome = verify(&cluster, true, &[]).await;
             assert_eq!(outcome.progress.drift.different.count, 10);
             assert_eq!(outcome.progress.repaired.written, 10);
