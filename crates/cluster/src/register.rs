@@ -16,6 +16,7 @@
 //! service/worker/addsearchattributes/workflow.go; 1.30.8: the same.
 
 mod error;
+mod foresee;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use crate::error::CallError;
 use crate::frontend::{Frontend, call};
 
 pub use error::RegisterError;
+pub use foresee::foresee;
 
 /// For how long a host may go by what it once read of the attributes, with a margin
 /// (1.30.8: common/searchattribute/manager.go, cacheRefreshInterval is 60 s).
@@ -345,7 +347,11 @@ impl Registering<'_> {
                 .into_iter()
                 .find(|lack| matches!(lack, Lack::OtherType { .. }));
             if let Some(other) = other {
-                return Err(self.lacking(vec![other]));
+                return Err(RegisterError::OtherTypes {
+                    index: self.target.name.clone(),
+                    namespace: Some(namespace.clone()),
+                    lacks: vec![other],
+                });
             }
             let taken = registered.aliases.get(&described.id);
             let mut free: Vec<(&String, &IndexedValueType)> = columns

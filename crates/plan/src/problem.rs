@@ -65,7 +65,7 @@ codes! {
     /// Hosts of one cluster do not agree about their visibility configuration.
     HostsDisagree, "hosts-disagree", false, "bring the hosts' files in line with each other, then start again";
     /// A store's entry is incomplete or of a kind that cannot be read.
-    StoreUnsupported, "store-unsupported", false, "see the support table in the README for the stores that can be migrated";
+    StoreUnsupported, "store-unsupported", false, "name a datastore of a kind that can be moved; `crossfade routes` prints the pairs by server version";
     /// A store cannot be reached.
     StoreUnreachable, "store-unreachable", true, "check the store's address, that it runs, and the network from this worker";
     /// A store refuses the user or the password.
@@ -84,6 +84,10 @@ codes! {
     RefreshDestructive, "refresh-destructive", false, "use `existing_records: backfill`, which copies closed executions; or `both`, which also waits until they are gone";
     /// A store answered with an error while records were read or written.
     StoreFailed, "store-failed", true, "read the store's message; the step is tried again by itself";
+    /// A store holds what cannot be read: a record that makes no sense, or more deleted rows in one place than it reads over.
+    StoreUnreadable, "store-unreadable", false, "put right what the message names at the store (its log says more), then `resume`, or start again";
+    /// The target refuses a record for what it holds, and would again.
+    RecordRefused, "record-refused", false, "see what the target refuses in that record and remove the cause, or delete its execution if nobody needs it; then `resume`";
     /// A host did not come up with the new file; the old one is back in place.
     HostDown, "host-down", false, "read the server's log on that host, correct the cause, then `resume` (or `rollback`)";
     /// A command or unit that restarts a service failed.

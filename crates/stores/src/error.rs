@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// Why a datastore entry gave no store. No message holds a password.
+/// Why a datastore entry gave no store. No message holds a password; what to do about it is told apart
+/// ([`OpenError::remedy`]).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -23,9 +24,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The host does not answer, or refuses the connection.
-    #[error(
-        "{store} cannot be reached: {reason}. Check its address in the entry, that it runs, and that this machine may connect to it"
-    )]
+    #[error("{store} cannot be reached: {reason}")]
     Unreachable {
         /// The store for people.
         store: String,
@@ -33,9 +32,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The server refuses this user or this password.
-    #[error(
-        "{store} refuses user '{user}': {reason}. Check user and password of this datastore (the password is not shown)"
-    )]
+    #[error("{store} refuses user '{user}': {reason}")]
     Rejected {
         /// The store for people.
         store: String,
@@ -45,7 +42,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The server has no database of this name.
-    #[error("{store}: there is no database '{database}'. Create it, or correct databaseName")]
+    #[error("{store}: there is no database '{database}'")]
     UnknownDatabase {
         /// The store for people.
         store: String,
@@ -53,9 +50,7 @@ pub enum OpenError {
         database: String,
     },
     /// The Cassandra cluster has no keyspace of this name.
-    #[error(
-        "{store}: there is no keyspace '{keyspace}'. Create it with temporal-cassandra-tool create-keyspace, or correct keyspace"
-    )]
+    #[error("{store}: there is no keyspace '{keyspace}'")]
     UnknownKeyspace {
         /// The store for people.
         store: String,
@@ -63,16 +58,14 @@ pub enum OpenError {
         keyspace: String,
     },
     /// There is no visibility table, or no index.
-    #[error(
-        "{store} has no visibility schema (no such tables, or no such index). Set it up with Temporal's schema tool"
-    )]
+    #[error("{store} has no visibility schema (no such tables, or no such index)")]
     NoSchema {
         /// The store for people.
         store: String,
     },
     /// The table lacks columns that every supported server has.
     #[error(
-        "{store} has a visibility schema that is too old or not whole (that of server 1.21 is the oldest supported): it lacks {missing}. Update it with Temporal's own schema tool"
+        "{store} has a visibility schema that is too old or not whole (that of server 1.21 is the oldest supported): it lacks {missing}"
     )]
     SchemaTooOld {
         /// The store for people.
@@ -89,7 +82,7 @@ pub enum OpenError {
         reason: String,
     },
     /// A right is lacking.
-    #[error("{store} does not allow it: {reason}. Grant the user of this datastore the rights that the server needs")]
+    #[error("{store} does not allow it: {reason}")]
     Denied {
         /// The store for people.
         store: String,
@@ -97,26 +90,22 @@ pub enum OpenError {
         reason: String,
     },
     /// SQLite in memory lives inside the server's process, where nothing else can read it.
-    #[error(
-        "an in-memory SQLite store exists only within the server's own process and cannot be migrated; use a file: databaseName: /absolute/path, without mode: memory"
-    )]
+    #[error("an in-memory SQLite store exists only within the server's own process and cannot be migrated")]
     InMemory,
     /// A relative path means another file in every process.
-    #[error(
-        "databaseName '{path}' is a relative path, which depends on where the server was started; make it absolute, in the server's config too"
-    )]
+    #[error("databaseName '{path}' is a relative path, which depends on where the server was started")]
     RelativePath {
         /// The path in the entry.
         path: String,
     },
     /// There is no such file.
-    #[error("there is no file {path}. Create it with temporal-sql-tool setup-schema, or correct databaseName")]
+    #[error("there is no file {path}")]
     MissingFile {
         /// The path in the entry.
         path: PathBuf,
     },
     /// There is a file, and it is no SQLite database.
-    #[error("{path} is not a SQLite database. Correct databaseName")]
+    #[error("{path} is not a SQLite database")]
     NotADatabase {
         /// The path in the entry.
         path: PathBuf,
@@ -130,7 +119,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The store is there and not ready (starting up, out of connections, locked). Worth trying again.
-    #[error("{store} is busy: {reason}. Try again")]
+    #[error("{store} is busy: {reason}")]
     Busy {
         /// The store for people.
         store: String,
@@ -148,6 +137,46 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        let fixed = match self {
+            Self::Unsupported { .. } => {
+                "name a datastore of a kind that can be moved; `crossfade routes` prints them by server version"
+            }
+            Self::Malformed { field, .. } => {
+                return format!(
+                    "correct `{field}` in the datastore's entry as the message says; where the server's config has the \
+                     same entry, correct it there too"
+                );
+            }
+            Self::Unreachable { .. } => {
+                "check its address in the entry, that it runs, and that this machine may connect to it"
+            }
+            Self::Rejected { .. } => "check user and password of this datastore (the password is not shown)",
+            Self::UnknownDatabase { .. } => "create the database, or correct `databaseName`",
+            Self::UnknownKeyspace { .. } => {
+                "correct `keyspace` to the one that the server uses, or create it with temporal-cassandra-tool \
+                 create-keyspace"
+            }
+            Self::NoSchema { .. } => {
+                "check that the entry names the store that the server uses; a new one is set up with Temporal's schema tool"
+            }
+            Self::SchemaTooOld { .. } => "update it with Temporal's own schema tool",
+            Self::WrongSchema { .. } => {
+                "put the schema right as the message says, or name a store that has Temporal's schema"
+            }
+            Self::Denied { .. } => "grant the user of this datastore the rights that the server needs",
+            Self::InMemory => "use a file: `databaseName: /absolute/path`, without `mode: memory`",
+            Self::RelativePath { .. } => "make `databaseName` an absolute path, in the server's config too",
+            Self::MissingFile { .. } => "create it with temporal-sql-tool setup-schema, or correct `databaseName`",
+            Self::NotADatabase { .. } => "correct `databaseName`",
+            Self::Tls { .. } => "correct the `tls` section of the entry, or the certificates that it names",
+            Self::Busy { .. } => "try again once it is ready",
+            Self::Failed { .. } => "read what the store says and look into its log; then try again",
+        };
+        fixed.to_owned()
+    }
+
     /// Whether opening may well succeed later with nothing changed by anyone.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::Failed { .. })

@@ -78,9 +78,16 @@ impl SchemaState {
     }
 }
 
-/// The columns that tables have; asked through [`Facts::schema_faults`].
+/// The columns that tables have; the server's own are judged by [`Facts::schema_faults`].
 #[derive(Clone)]
 pub struct ColumnSet(pub(crate) Columns);
+
+impl ColumnSet {
+    /// Whether there is a column of this name, in whatever case; Cassandra's with its table.
+    pub fn has(&self, column: &str) -> bool {
+        self.0.has(column)
+    }
+}
 
 impl std::fmt::Debug for ColumnSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -92,7 +92,8 @@ const FIELDS: [(u32, &[(&str, &str)]); 8] = [
 ];
 
 impl Mapping {
-    /// From the answer of `GET {index}/_mapping`; of several indices behind one alias, the fields that they agree on.
+    /// From the answer of `GET {index}/_mapping`; of several indices behind one alias, the fields that all of them have,
+    /// and all their types where they do not agree.
     pub(crate) fn parse(answer: &Value) -> Self {
         let mut mappings = answer
             .as_object()
@@ -104,7 +105,14 @@ impl Mapping {
             dynamic: true,
         });
         for other in mappings {
-            first.fields.retain(|field, kind| other.fields.get(field) == Some(kind));
+            first.fields.retain(|field, kind| match other.fields.get(field) {
+                Some(same) if same == kind => true,
+                Some(another) => {
+                    *kind = format!("{kind} and {another}");
+                    true
+                }
+                None => false,
+            });
             first.dynamic |= other.dynamic;
         }
         first
@@ -113,6 +121,12 @@ impl Mapping {
     /// The type that a field is mapped to (`keyword`, `date_nanos`, `object` for one with parts).
     pub fn kind(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(String::as_str)
+    }
+
+    /// The type that a field has, where queries for one of type `wanted` do not work on it; `None` where they do, or
+    /// where the field is not mapped.
+    pub fn conflict(&self, field: &str, wanted: &str) -> Option<&str> {
+        self.kind(field).filter(|found| !same_kind(found, wanted))
     }
 
     /// All fields with their types, in the order of their names.
@@ -268,5 +282,17 @@ mod tests {
             faults.len() == 1 && faults[0].contains("CloseTime to date where"),
             "{faults:?}"
         );
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_in_the_way_and_indices_behind_one_alias_are_told_apart() {
+        let of = |kind: &str| json!({"mappings": {"properties": {"CustomerId": {"type": kind}, "Amount": {"type": "double"}}}});
+        let one = Mapping::parse(&json!({"a": of("long")}));
+        assert_eq!(one.conflict("CustomerId", "keyword"), Some("long"));
+        assert_eq!(one.conflict("CustomerId", "long"), None);
+        assert_eq!(one.conflict("Amount", "scaled_float"), None);
+        assert_eq!(one.conflict("Nothing", "keyword"), None);
+        let two = Mapping::parse(&json!({"a": of("keyword"), "b": of("long")}));
+        assert_eq!(two.conflict("CustomerId", "keyword"), Some("keyword and long"));
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn open(stores: &Stores) -> Result<Pair, Failure> {
     Ok(pair)
 }
 
-/// Why a store could not be opened; the error itself says what to do.
+/// Why a store could not be opened, and what to do.
 fn not_open(error: &OpenError, option: &str) -> Failure {
     Failure {
         exit: if error.is_retryable() {
@@ -52,7 +52,7 @@ fn not_open(error: &OpenError, option: &str) -> Failure {
         } else {
             Exit::Refused
         },
-        message: format!("{option}: {error}"),
+        message: format!("{option}: {error}. Next step: {}", error.remedy()),
         problems: vec![json!(problems::open(error, option))],
     }
 }

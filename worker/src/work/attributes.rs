@@ -10,14 +10,14 @@ use crossfade_cluster::{
     Frontend,
     attributes::{Registered, STANDARD_INDEX, Types, lacks, type_name},
     frontend::NamespaceLife,
-    register::{self, Index, IndexKind, RegisterError},
+    register::{self, Index, IndexKind, RegisterError, foresee},
 };
 use crossfade_plan::{
     attributes::Attributes,
     order::{AttributesRegistered, Context, RegisterAttributes},
     problem::{Code, Problem},
 };
-use crossfade_stores::SchemaState;
+use crossfade_stores::{Facts, Mapping, SchemaState};
 use serde_json::Value;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
@@ -43,9 +43,14 @@ struct Indices {
 
 fn indices(context: &Context) -> Result<Indices, Problem> {
     Ok(Indices {
-        source: index_of(&stores::source_entry(context)?, "source")?,
+        source: index_of_source(context)?,
         target: index_of(&stores::target_entry(&context.spec)?, "target.datastore")?,
     })
+}
+
+fn index_of_source(context: &Context) -> Result<Index, Problem> {
+    let (entry, place) = stores::located_source(context)?;
+    index_of(&entry, &place)
 }
 
 fn index_of(entry: &Value, place: &str) -> Result<Index, Problem> {
@@ -55,6 +60,7 @@ fn index_of(entry: &Value, place: &str) -> Result<Index, Problem> {
             "the datastore's entry names no index or database",
         )
         .at(place)
+        .remedy("give it `sql.databaseName`, `elasticsearch.indices.visibility` or `cassandra.keyspace`, as the server reads it")
     })
 }
 
@@ -92,7 +98,7 @@ fn is_column(name: &str) -> bool {
 
 /// What is registered now for the store that the cluster leaves.
 pub(crate) async fn found(context: &Context, frontend: &Frontend) -> Result<Attributes, Problem> {
-    let source = index_of(&stores::source_entry(context)?, "source")?;
+    let source = index_of_source(context)?;
     Ok(of_source(&registered(frontend).await?, &source))
 }
 
@@ -138,15 +144,7 @@ pub(crate) async fn register(order: &RegisterAttributes, beat: &Beat) -> Result<
     if let Some(changed) = order.attributes.as_ref().and_then(|before| now.changed_since(before)) {
         return Err(changed);
     }
-    // Only where each Namespace has names of its own they need be given to each.
-    let namespaces: Vec<String> = frontend
-        .namespaces()
-        .await
-        .map_err(|error| call(&error))?
-        .into_iter()
-        .filter(|namespace| namespace.state != NamespaceLife::Deleted && namespace.name != SYSTEM_NAMESPACE)
-        .map(|namespace| namespace.name)
-        .collect();
+    let namespaces = named_namespaces(&frontend).await?;
     beat.doing(format!("registering the search attributes for {}", indices.target.name));
     let registration = register::register(
         &frontend,
@@ -176,14 +174,79 @@ pub(crate) async fn register(order: &RegisterAttributes, beat: &Beat) -> Result<
     })
 }
 
+/// The Namespaces that have custom attributes: only where each has names of its own they need be given to each.
+async fn named_namespaces(frontend: &Frontend) -> Result<Vec<String>, Problem> {
+    let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
+    Ok(namespaces
+        .into_iter()
+        .filter(|namespace| namespace.state != NamespaceLife::Deleted && namespace.name != SYSTEM_NAMESPACE)
+        .map(|namespace| namespace.name)
+        .collect())
+}
+
+/// What would keep the source's attributes from the target, as both are before anything is changed.
+pub(crate) async fn conflicts(context: &Context, target: &Facts) -> Result<(), Vec<Problem>> {
+    let one = |problem| vec![problem];
+    let indices = indices(context).map_err(one)?;
+    let frontend = frontend::open(&context.spec).await.map_err(one)?;
+    let namespaces = named_namespaces(&frontend).await.map_err(one)?;
+    let wanted = foresee(&frontend, &indices.source, &indices.target, &namespaces)
+        .await
+        .map_err(|error| one(registering(&error)))?;
+    let problems = match &target.schema {
+        SchemaState::Absent => Vec::new(),
+        SchemaState::Index { mapping } => mapped_otherwise(&target.store, mapping, &wanted),
+        // The servers' own columns are the schema's; more of them are somebody's own.
+        SchemaState::Tables { columns, .. } => wanted
+            .keys()
+            .filter(|column| !columns.has(column))
+            .map(|column| {
+                at_target(format!("{} lacks the column {column}, which Namespaces use", target.store)).remedy(format!(
+                    "add {column} to the target's table as the source has it (`visibility.persistenceCustomSearchAttributes` \
+                     needs columns of one's own), then start again"
+                ))
+            })
+            .collect(),
+    };
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+fn at_target(message: String) -> Problem {
+    Problem::new(Code::SearchAttributes, message).at("target.datastore")
+}
+
+/// The attributes that the index has by other types already.
+fn mapped_otherwise(store: &str, mapping: &Mapping, wanted: &Types) -> Vec<Problem> {
+    wanted
+        .iter()
+        .filter_map(|(name, kind)| {
+            let expected = mapped_type(*kind);
+            let found = mapping.conflict(name, expected)?;
+            Some(
+                at_target(format!(
+                    "{store} maps the custom search attribute `{name}` to {found}, and a {} needs {expected}",
+                    type_name(*kind)
+                ))
+                .remedy(
+                    "a mapping cannot be changed in place: name another index in `target.datastore` \
+                     (elasticsearch.indices.visibility), which `target.setup_schema: true` creates from Temporal's template, \
+                     or delete this one if nobody needs it; then start again",
+                ),
+            )
+        })
+        .collect()
+}
+
 fn registering(error: &RegisterError) -> Problem {
     match error {
         RegisterError::Call(error) => call(error),
         // The frontend that answers may be one that is still to be restarted, or has not read what was written yet.
         _ if error.is_transient() => Problem::new(Code::StoreFailed, error.to_string()).at("target.datastore"),
-        _ => Problem::new(Code::SearchAttributes, error.to_string())
-            .at("target.datastore")
-            .remedy("correct what the message names, then `resume`"),
+        RegisterError::OtherTypes { .. } => at_target(error.to_string()).remedy(
+            "remove those names where nobody uses them (`temporal operator search-attribute remove`, on old clusters `tctl \
+             admin cluster remove-search-attributes`), or give the target an index or database of another name; then try again",
+        ),
+        _ => at_target(error.to_string()).remedy("correct what the message names, then try again"),
     }
 }
 
@@ -196,28 +259,14 @@ async fn map(context: &Context, wanted: &Types) -> Result<Vec<String>, Problem> 
     let SchemaState::Index { mapping } = &facts.schema else {
         return Err(Problem::new(Code::TargetSchema, format!("{} has no index", facts.store)).at("target.datastore"));
     };
-    let mut absent = Vec::new();
-    for (name, kind) in wanted {
-        let expected = mapped_type(*kind);
-        match mapping.kind(name) {
-            Some(found) if found == expected => {}
-            Some(found) => {
-                return Err(Problem::new(
-                    Code::SearchAttributes,
-                    format!(
-                        "{} maps `{name}` to {found}, and a {} needs {expected}",
-                        facts.store,
-                        type_name(*kind)
-                    ),
-                )
-                .at("target.datastore")
-                .remedy(
-                    "a mapping cannot be changed in place: create another index from Temporal's template and use that",
-                ));
-            }
-            None => absent.push((name.as_str(), expected)),
-        }
+    if let Some(conflict) = mapped_otherwise(&facts.store, mapping, wanted).into_iter().next() {
+        return Err(conflict);
     }
+    let absent: Vec<(&str, &str)> = wanted
+        .iter()
+        .filter(|(name, _)| mapping.kind(name).is_none())
+        .map(|(name, kind)| (name.as_str(), mapped_type(*kind)))
+        .collect();
     if !absent.is_empty() {
         crossfade_stores::map_fields(&entry, &absent).await.map_err(problem)?;
     }

@@ -67,19 +67,38 @@ pub(crate) fn schema(error: &SchemaError) -> Problem {
         SchemaError::Datastore { .. } => Code::StoreUnsupported,
         _ => Code::TargetSchema,
     };
-    Problem::new(code, error.to_string()).at("target")
+    let problem = Problem::new(code, error.to_string()).at("target.datastore");
+    match error {
+        SchemaError::Datastore { field, .. } => problem.remedy(format!(
+            "correct `{field}` in the datastore's entry as the message says, then start again"
+        )),
+        SchemaError::NoTool { .. } => problem.remedy("install the tool as the message says, then `resume`"),
+        _ => problem,
+    }
 }
 
 /// A store answered with an error.
 pub(crate) fn store(error: &ports::Error) -> Problem {
     let code = match error {
         ports::Error::Unreachable { .. } => Code::StoreUnreachable,
-        ports::Error::Busy { .. } | ports::Error::Failed { .. } | ports::Error::Clogged { .. } => Code::StoreFailed,
+        ports::Error::Busy { .. } | ports::Error::Failed { .. } => Code::StoreFailed,
         ports::Error::Denied { .. } | ports::Error::ReadOnly { .. } => Code::StorePermission,
         ports::Error::Schema { .. } => Code::TargetSchema,
+        ports::Error::Clogged { .. } | ports::Error::Unreadable { .. } => Code::StoreUnreadable,
+        ports::Error::Refused { .. } => Code::RecordRefused,
+        // A variant that this table does not know is tried again by nobody.
         _ => Code::StoreUnsupported,
     };
-    Problem::new(code, error.to_string())
+    let problem = Problem::new(code, error.to_string());
+    match error {
+        ports::Error::ReadOnly { .. } => {
+            problem.remedy("make the store writable as the message says, then start again or `resume`")
+        }
+        ports::Error::SourceOnly { .. } => {
+            problem.remedy("name another store as the target; `crossfade routes` prints which can be moved to")
+        }
+        _ => problem,
+    }
 }
 
 /// A configuration file cannot be edited safely.
@@ -130,7 +149,13 @@ pub(crate) fn open(error: &OpenError, place: &str) -> Problem {
         OpenError::Failed { .. } => Code::StoreFailed,
         _ => Code::StoreUnsupported,
     };
-    Problem::new(code, error.to_string()).at(place)
+    let problem = Problem::new(code, error.to_string()).at(place);
+    match error {
+        // The target's schema can be set up by the migration itself, which the code's own remedy says.
+        OpenError::WrongSchema { .. } => problem.remedy(error.remedy()),
+        _ if code == Code::TargetSchema => problem,
+        _ => problem.remedy(error.remedy()),
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +214,122 @@ mod tests {
                 problem.message.contains("ListNamespaces") && problem.message.contains("the answer"),
                 "{problem}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_store_reports_is_tried_again_exactly_when_its_driver_says_that_this_can_help() {
+        use crossfade_visibility::record::Key;
+        let (store, reason) = (|| "the store".to_owned(), || "what it said".to_owned());
+        let key = Key {
+            namespace_id: "n".to_owned(),
+            run_id: "r".to_owned(),
+        };
+        for (error, expected) in [
+            (
+                ports::Error::Unreachable {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StoreUnreachable,
+            ),
+            (
+                ports::Error::Busy {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StoreFailed,
+            ),
+            (
+                ports::Error::Failed {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StoreFailed,
+            ),
+            (
+                ports::Error::Denied {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StorePermission,
+            ),
+            (
+                ports::Error::ReadOnly {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StorePermission,
+            ),
+            (
+                ports::Error::Schema {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::TargetSchema,
+            ),
+            (
+                ports::Error::Clogged {
+                    store: store(),
+                    reason: reason(),
+                },
+                Code::StoreUnreadable,
+            ),
+            (
+                ports::Error::Refused {
+                    store: store(),
+                    key: key.clone(),
+                    reason: reason(),
+                },
+                Code::RecordRefused,
+            ),
+            (
+                ports::Error::Unreadable {
+                    store: store(),
+                    key,
+                    column: "memo",
+                    reason: reason(),
+                },
+                Code::StoreUnreadable,
+            ),
+            (ports::Error::SourceOnly { store: store() }, Code::StoreUnsupported),
+        ] {
+            let problem = super::store(&error);
+            assert_eq!(problem.code, expected, "{error:?}");
+            assert_eq!(problem.code.retryable(), error.is_retryable(), "{error:?}");
+            assert!(problem.message.contains("the store"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_not_opened_is_told_with_its_place_and_what_to_do_about_it() {
+        let keyspace = OpenError::UnknownKeyspace {
+            store: "Cassandra 127.0.0.1:9042".to_owned(),
+            keyspace: "no_such_keyspace".to_owned(),
+        };
+        let version = OpenError::Malformed {
+            field: "elasticsearch.version".to_owned(),
+            reason: "is none that the server takes".to_owned(),
+        };
+        let absent = OpenError::UnknownDatabase {
+            store: "PostgreSQL".to_owned(),
+            database: "nowhere".to_owned(),
+        };
+        for (error, place, told) in [
+            (&keyspace, "source.datastore", "[store-unsupported] source.datastore: "),
+            (&keyspace, "source.datastore", "create-keyspace"),
+            (&version, "target.datastore", "correct `elasticsearch.version`"),
+            (
+                &absent,
+                "/etc/temporal/production.yaml:12",
+                "] /etc/temporal/production.yaml:12: ",
+            ),
+            (&absent, "/etc/temporal/production.yaml:12", "correct `databaseName`"),
+            (&absent, "target.datastore", "target.setup_schema: true"),
+        ] {
+            let said = open(error, place).to_string();
+            assert!(said.contains(told), "{said}");
+            assert!(!said.contains("README"), "{said}");
         }
     }
 }

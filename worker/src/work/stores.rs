@@ -8,15 +8,18 @@ use crossfade_plan::{
     route::{self, Kind, Place, Version},
     spec::{Host, Spec},
 };
-use crossfade_stores::{Facts, Store};
+use crossfade_stores::{Facts, SchemaFault, Store};
 use serde_json::Value;
 
 use super::{
-    fitting, frontend,
+    attributes, fitting, frontend,
     host_files::read_static,
     problems::{call, file_problem, open as open_problem, store as store_problem},
     secrets,
 };
+
+/// Where the spec says what the source is.
+const SOURCE_IN_SPEC: &str = "source.datastore";
 
 /// Both stores, open.
 pub(crate) struct Pair {
@@ -36,9 +39,10 @@ pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
 
 /// Opens the source.
 pub(crate) async fn open_source(context: &Context) -> Result<Store, Problem> {
-    crossfade_stores::open(&source_entry(context)?)
+    let (entry, place) = located_source(context)?;
+    crossfade_stores::open(&entry)
         .await
-        .map_err(|error| open_problem(&error, "source"))
+        .map_err(|error| open_problem(&error, &place))
 }
 
 /// Opens the target.
@@ -53,15 +57,21 @@ pub(crate) fn target_entry(spec: &Spec) -> Result<Value, Problem> {
     secrets::resolve_entry(&spec.target.datastore, "target.datastore")
 }
 
-/// The source's entry: the spec's, or as it stands in the first host config that can be read here.
+/// The source's entry with its secrets.
 pub(crate) fn source_entry(context: &Context) -> Result<Value, Problem> {
+    located_source(context).map(|(entry, _)| entry)
+}
+
+/// The source's entry and where it stands: the spec's, or the one in the first host config that can be read here.
+pub(crate) fn located_source(context: &Context) -> Result<(Value, String), Problem> {
     if let Some(source) = &context.spec.source {
-        return secrets::resolve_entry(&source.datastore, "source.datastore");
+        let entry = secrets::resolve_entry(&source.datastore, SOURCE_IN_SPEC)?;
+        return Ok((entry, SOURCE_IN_SPEC.to_owned()));
     }
     let mut unread = Vec::new();
     for host in &context.spec.cluster.hosts {
         match entry_in(host, context) {
-            Ok(entry) => return Ok(entry),
+            Ok(found) => return Ok(found),
             Err(problem) => unread.push(problem.to_string()),
         }
     }
@@ -76,8 +86,8 @@ pub(crate) fn source_entry(context: &Context) -> Result<Value, Problem> {
     .remedy("run this worker where a host's config can be read, or give `source.datastore` in the spec"))
 }
 
-/// The source's entry in a host's config. Where promote has removed it, it is still in the kept copy.
-fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
+/// The source's entry in a host's config, and its line there. Where promote has removed it, it is still in the kept copy.
+fn entry_in(host: &Host, context: &Context) -> Result<(Value, String), Problem> {
     let config = read_static(host)?.config;
     let name = match &context.source {
         Some(name) => name.clone(),
@@ -87,11 +97,12 @@ fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
             .unwrap_or_default(),
     };
     if let Some(entry) = config.datastore(&name) {
-        return Ok(entry.value.clone());
+        return Ok((entry.value.clone(), format!("{}:{}", host.config, entry.line)));
     }
     let kept = crossfade_config::kept_copy(&host.config, &context.key).map_err(|error| file_problem(&error))?;
     kept.and_then(|kept| StaticConfig::parse(&host.config, &kept).ok())
         .and_then(|config| config.datastore(&name).map(|entry| entry.value.clone()))
+        .map(|entry| (entry, format!("datastore `{name}` in the copy kept of {}", host.config)))
         .ok_or_else(|| Problem::new(Code::ConfigUnreadable, format!("no datastore `{name}`")).at(&host.config))
 }
 
@@ -99,11 +110,12 @@ fn entry_in(host: &Host, context: &Context) -> Result<Value, Problem> {
 pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<StoreFacts, Vec<Problem>> {
     pair_is_open(context, server_version).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
-    let source = facts(source_entry(context), "source")
+    let located = located_source(context).map_err(|problem| vec![problem])?;
+    let source = facts(&located.0, &located.1)
         .await
         .map_err(|problem| problems.push(problem));
-    let entry = target_entry(&context.spec);
-    let target = match facts(entry.clone(), "target.datastore").await {
+    let entry = target_entry(&context.spec).map_err(|problem| vec![problem])?;
+    let target = match facts(&entry, "target.datastore").await {
         Ok(facts) => Ok(Some(facts)),
         // A database or file that is yet to be made by the schema tool.
         Err(problem) if problem.code == Code::TargetSchema && context.spec.target.setup_schema => Ok(None),
@@ -115,16 +127,15 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     let (Ok(source), Ok(target)) = (source, target) else {
         return Err(problems);
     };
-    problems.extend(source_problems(&source));
+    problems.extend(source_problems(&source, &located.1));
     if let Some(target) = &target {
         problems.extend(target_problems(&source, target, &context.spec, server_version));
+        problems.extend(attributes::conflicts(context, target).await.err().into_iter().flatten());
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let opened = crossfade_stores::open(&source_entry(context).map_err(|problem| vec![problem])?)
-        .await
-        .map_err(|error| vec![open_problem(&error, "source")])?;
+    let opened = open_source(context).await.map_err(|problem| vec![problem])?;
     let counts = opened
         .read()
         .count(None)
@@ -160,7 +171,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
             Some(target) => fact(target, target.records_estimate.unwrap_or_default()),
             None => StoreFact {
                 description: format!("{} (to be created)", named_in_spec(&context.spec)),
-                plugin: crossfade_stores::plugin_name(&entry.unwrap_or_default()).unwrap_or_default(),
+                plugin: crossfade_stores::plugin_name(&entry).unwrap_or_default(),
                 schema_version: None,
                 records: 0,
             },
@@ -246,8 +257,8 @@ fn named_in_spec(spec: &Spec) -> &str {
     name.and_then(Value::as_str).unwrap_or(&spec.target.name)
 }
 
-async fn facts(entry: Result<Value, Problem>, place: &str) -> Result<Facts, Problem> {
-    crossfade_stores::inspect(&entry?)
+async fn facts(entry: &Value, place: &str) -> Result<Facts, Problem> {
+    crossfade_stores::inspect(entry)
         .await
         .map_err(|error| open_problem(&error, place))
 }
@@ -261,7 +272,7 @@ fn fact(facts: &Facts, records: u64) -> StoreFact {
     }
 }
 
-fn source_problems(source: &Facts) -> Vec<Problem> {
+fn source_problems(source: &Facts, place: &str) -> Vec<Problem> {
     if source.schema.is_present() {
         return Vec::new();
     }
@@ -270,7 +281,7 @@ fn source_problems(source: &Facts) -> Vec<Problem> {
             Code::StoreUnsupported,
             format!("{} has no visibility schema", source.store),
         )
-        .at("source")
+        .at(place)
         .remedy("check that `persistence.visibilityStore` names the store that the cluster uses"),
     ]
 }
@@ -284,9 +295,7 @@ fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: 
             format!("the target is the source itself: {}", target.store),
         )));
     }
-    if !spec.target.setup_schema {
-        problems.extend(schema_problems(target, server_version));
-    }
+    problems.extend(schema_problems(target, server_version, spec.target.setup_schema));
     if let Some(Err(reason)) = &target.writable {
         problems.push(at_target(Problem::new(
             Code::StorePermission,
@@ -296,9 +305,13 @@ fn target_problems(source: &Facts, target: &Facts, spec: &Spec, server_version: 
     problems
 }
 
-/// What is wrong with the target's schema for this server, which itself never checks its secondary's.
-pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Problem> {
+/// What is wrong with the target's schema for this server, which itself never checks its secondary's; where it is yet
+/// `to_be_set_up`, only what the schema tool cannot put right.
+pub(crate) fn schema_problems(target: &Facts, server_version: &str, to_be_set_up: bool) -> Vec<Problem> {
     let Some(faults) = target.schema_faults(server_version) else {
+        if to_be_set_up {
+            return Vec::new();
+        }
         let message = format!("the visibility schema that server {server_version} needs is not known to this release");
         return vec![
             Problem::new(Code::TargetSchema, message)
@@ -306,9 +319,25 @@ pub(crate) fn schema_problems(target: &Facts, server_version: &str) -> Vec<Probl
                 .remedy("use a newer Crossfade"),
         ];
     };
+    let lasting = |fault: &SchemaFault| {
+        matches!(
+            fault,
+            SchemaFault::NotFromTemplate { .. } | SchemaFault::WrongType { .. }
+        )
+    };
     faults
         .into_iter()
-        .map(|fault| Problem::new(Code::TargetSchema, format!("{}: {fault}", target.store)).at("target.datastore"))
+        .filter(|fault| !to_be_set_up || lasting(fault))
+        .map(|fault| {
+            let problem = Problem::new(Code::TargetSchema, format!("{}: {fault}", target.store)).at("target.datastore");
+            if lasting(&fault) {
+                problem.remedy(
+                    "name another index, or delete this one if nobody needs it, as the message says; then start again",
+                )
+            } else {
+                problem
+            }
+        })
         .collect()
 }
 

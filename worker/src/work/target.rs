@@ -40,7 +40,7 @@ pub(crate) async fn prepare(order: &PrepareTarget) -> Result<TargetReady, Vec<Pr
     let facts = crossfade_stores::inspect(&entry)
         .await
         .map_err(|error| vec![open_problem(&error, "target.datastore")])?;
-    let problems = schema_problems(&facts, &order.server_version);
+    let problems = schema_problems(&facts, &order.server_version, false);
     if !problems.is_empty() {
         return Err(problems);
     }

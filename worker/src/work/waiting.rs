@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{
     beat::Beat,
     frontend,
-    problems::{call, open as open_problem, store as store_problem},
+    problems::{call, store as store_problem},
     stores,
 };
 
@@ -34,11 +34,7 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
     beat.doing("looking for records from before dual writes");
     let frontend = frontend::open(&order.context.spec).await?;
     let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
-    let entry = stores::source_entry(&order.context)?;
-    let source = crossfade_stores::open(&entry)
-        .await
-        .map_err(|error| open_problem(&error, "source"))?
-        .read();
+    let source = stores::open_source(&order.context).await?.read();
     let mut left: BTreeMap<String, Count> = BTreeMap::new();
     let mut range = Range::default();
     loop {

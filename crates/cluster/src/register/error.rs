@@ -55,6 +55,16 @@ pub enum RegisterError {
         /// How many there are.
         columns: usize,
     },
+    /// Names are taken by attributes of other types. No API changes a type.
+    #[error("{} has attributes of the source by the same names with other types: {}", place(index, namespace.as_deref()), list(lacks))]
+    OtherTypes {
+        /// The target's index.
+        index: String,
+        /// The Namespace that names columns so, by its name; `None` for the index itself.
+        namespace: Option<String>,
+        /// Which.
+        lacks: Vec<Lack>,
+    },
     /// They are not registered, although every call was answered.
     #[error(
         "index {index:?} has not the attributes of the source after {waited:?}: {}",
@@ -77,7 +87,7 @@ impl RegisterError {
             Self::Call(error) => error.is_transient(),
             Self::NotConfigured { .. } => true,
             Self::Lacking { lacks, .. } => lacks.iter().all(|lack| matches!(lack, Lack::Missing { .. })),
-            Self::TwoTypes { .. } | Self::Columns { .. } => false,
+            Self::TwoTypes { .. } | Self::Columns { .. } | Self::OtherTypes { .. } => false,
         }
     }
 }
@@ -85,4 +95,11 @@ impl RegisterError {
 fn list(lacks: &[Lack]) -> String {
     let said: Vec<String> = lacks.iter().map(ToString::to_string).collect();
     said.join(", ")
+}
+
+fn place(index: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => format!("Namespace {namespace}, for the columns of index {index:?},"),
+        None => format!("index {index:?}"),
+    }
 }

@@ -3,6 +3,7 @@
 mod cache;
 mod canaries;
 mod elastic;
+mod foresee;
 mod frontend;
 mod index_schema;
 mod indices;

@@ -18,7 +18,7 @@ use crate::postgres::{PASSWORD, postgres};
 use crate::server::{NAMESPACE, Plan, SHARDS, Server, until};
 
 /// A database with the schema of standard Visibility, and its entry in the server's config.
-fn standard_database(name: &str) -> Value {
+pub(crate) fn standard_database(name: &str) -> Value {
     let entry = postgres().entry(name);
     tool(
         &["--plugin", "postgres"],

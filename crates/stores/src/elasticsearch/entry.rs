@@ -53,7 +53,8 @@ impl ElasticsearchEntry {
         if !matches!(version.as_deref(), None | Some("" | "v7" | "v8")) {
             return Err(malformed(
                 "version",
-                "is none that the server takes; expected v7 or v8 (for OpenSearch too)",
+                "is none that the server takes; expected v7 or v8 (for OpenSearch too): a cluster of Elasticsearch 6 has to \
+                 be upgraded first",
             ));
         }
         let indices = match section.get("indices") {
