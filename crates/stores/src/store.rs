@@ -21,14 +21,27 @@ use crate::sqlite::Sqlite;
 pub struct Store {
     read: Arc<dyn Read>,
     write: Arc<dyn Write>,
+    reuse: Reuse,
+}
+
+/// For how long an open store may serve others than the one that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// As long as somebody uses it: no server changes its schema any more.
+    Always,
+    /// Some minutes: what it learned of its schema when it was opened may change with the next version of the server.
+    Briefly,
+    /// Not at all: its file may be replaced, and what was opened goes on with the one that was there.
+    Never,
 }
 
 impl Store {
-    fn new<S: Read + Write + 'static>(store: S) -> Self {
+    fn new<S: Read + Write + 'static>(store: S, reuse: Reuse) -> Self {
         let store = Arc::new(store);
         Self {
             read: store.clone(),
             write: store,
+            reuse,
         }
     }
 
@@ -38,12 +51,18 @@ impl Store {
         Self {
             read: Arc::new(store),
             write: Arc::new(write),
+            reuse: Reuse::Always,
         }
     }
 
     /// The store for people: kind, place and database, never a secret.
     pub fn describe(&self) -> String {
         self.read.describe()
+    }
+
+    /// For how long it may be used again.
+    pub fn reuse(&self) -> Reuse {
+        self.reuse
     }
 
     /// What the store answers.
@@ -79,15 +98,15 @@ impl std::fmt::Debug for Store {
 /// One [`OpenError`] per kind of trouble; the store must have a schema of at least server 1.21.
 pub async fn open(entry: &Value) -> Result<Store, OpenError> {
     match Entry::parse(entry)? {
-        Entry::Sqlite(entry) => Ok(Store::new(Sqlite::open(entry).await?)),
+        Entry::Sqlite(entry) => Ok(Store::new(Sqlite::open(entry).await?, Reuse::Never)),
         Entry::Postgres(entry) if entry.family == Family::StandardSql => {
             Ok(Store::source_only(Postgres::open(entry).await?))
         }
-        Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?)),
-        Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?)),
+        Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?, Reuse::Briefly)),
+        Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?, Reuse::Briefly)),
         Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
         Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),
-        Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?)),
+        Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?, Reuse::Briefly)),
     }
 }
 

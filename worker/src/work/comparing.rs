@@ -21,7 +21,6 @@ use super::{
     attributes,
     beat::Beat,
     cursor, frontend,
-    problems::store as store_problem,
     refreshing::{ClusterState, Refresher},
     stores,
 };
@@ -83,7 +82,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         &mut watch,
     )
     .await
-    .map_err(|error| store_problem(&error))?;
+    .map_err(|error| stores::trouble(&error))?;
     let (drift, repaired) = found(&outcome.progress);
     Ok(Compared {
         cursor: outcome.progress.cursor.as_ref().map(cursor::write),

@@ -13,7 +13,7 @@ use crossfade_visibility::{
 };
 use tokio::time::Instant;
 
-use super::{beat::Beat, cursor, problems::store as store_problem, stores};
+use super::{beat::Beat, cursor, stores};
 
 /// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
 const PAGE: usize = 500;
@@ -48,9 +48,16 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         read: &*target,
         write: &write,
     };
-    let outcome = copy::copy(&*source, target, &Range::default(), from, Options::pages_of(page), &mut watch)
-        .await
-        .map_err(|error| store_problem(&error))?;
+    let outcome = copy::copy(
+        &*source,
+        target,
+        &Range::default(),
+        from,
+        Options::pages_of(page),
+        &mut watch,
+    )
+    .await
+    .map_err(|error| stores::trouble(&error))?;
     Ok(Copied {
         cursor: outcome.progress.cursor.as_ref().map(cursor::write),
         done: outcome.finished,

@@ -10,12 +10,7 @@ use crossfade_visibility::{
     record::{Key, Record},
 };
 
-use super::{
-    beat::Beat,
-    frontend,
-    problems::{call, store as store_problem},
-    stores,
-};
+use super::{beat::Beat, frontend, problems::call, stores};
 
 /// Records looked at in one step.
 const PAGE: usize = 1000;
@@ -30,11 +25,14 @@ pub(crate) async fn check(order: &FinalCheck, beat: &Beat) -> Result<FinallyChec
     let mut checked = FinallyChecked::default();
     let mut range = Range::default();
     loop {
-        let page = source.scan(&range, PAGE).await.map_err(|error| store_problem(&error))?;
+        let page = source
+            .scan(&range, PAGE)
+            .await
+            .map_err(|error| stores::trouble(&error))?;
         let Some(last) = page.last() else { break };
         range.after = Some(last.key.clone());
         let keys: Vec<Key> = page.iter().map(|record| record.key.clone()).collect();
-        let held = target.versions(&keys).await.map_err(|error| store_problem(&error))?;
+        let held = target.versions(&keys).await.map_err(|error| stores::trouble(&error))?;
         for record in page.iter().filter(|record| !held.contains_key(&record.key)) {
             if exists(&frontend, &namespaces, record).await? {
                 checked.missing += 1;
@@ -44,7 +42,7 @@ pub(crate) async fn check(order: &FinalCheck, beat: &Beat) -> Result<FinallyChec
         }
         beat.show(|heartbeat| heartbeat.scanned += page.len() as u64);
     }
-    let counts = target.count(None).await.map_err(|error| store_problem(&error))?;
+    let counts = target.count(None).await.map_err(|error| stores::trouble(&error))?;
     checked.records = counts.values().map(|count| count.total()).sum();
     Ok(checked)
 }

@@ -11,6 +11,7 @@ mod fitting;
 pub(crate) mod frontend;
 pub(crate) mod host_files;
 pub(crate) mod hosts;
+mod keeping;
 pub(crate) mod preflight;
 pub(crate) mod problems;
 pub(crate) mod reads;

@@ -19,12 +19,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    beat::Beat,
-    frontend,
-    problems::{call, store as store_problem},
-    stores,
-};
+use super::{beat::Beat, frontend, problems::call, stores};
 
 /// How long a restarted cluster is given to serve.
 const SERVING_WITHIN: Duration = Duration::from_secs(120);
@@ -104,7 +99,7 @@ async fn marked(
         .collect();
     let put = async {
         let target = stores::open_target(&order.context).await?.write();
-        target.put(&records).await.map_err(|error| store_problem(&error))?;
+        target.put(&records).await.map_err(|error| stores::trouble(&error))?;
         Ok(target)
     };
     let target = match put.await {
@@ -121,7 +116,7 @@ async fn marked(
             at_most: Some(now.as_millisecond()),
         })
         .collect();
-    target.delete(&keys).await.map_err(|error| store_problem(&error))?;
+    target.delete(&keys).await.map_err(|error| stores::trouble(&error))?;
     proven.map(|()| Marked::Proven)
 }
 
@@ -260,7 +255,7 @@ async fn stored(store: &dyn Read, namespace_id: &str) -> Result<u64, Problem> {
     let counts = store
         .count(Some(namespace_id))
         .await
-        .map_err(|error| store_problem(&error))?;
+        .map_err(|error| stores::trouble(&error))?;
     Ok(counts.values().map(|count| count.total()).sum())
 }
 

@@ -24,12 +24,7 @@ use crossfade_visibility::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{
-    beat::Beat,
-    cursor, frontend,
-    problems::{call, store as store_problem},
-    stores,
-};
+use super::{beat::Beat, cursor, frontend, problems::call, stores};
 
 /// Records read from the source at once.
 const PAGE: usize = 1000;
@@ -64,13 +59,16 @@ pub(crate) async fn run(order: &RefreshRecords, beat: &Beat) -> Result<Refreshed
             after: cursor::read(done.cursor.as_deref()),
             ..Range::default()
         };
-        let page = source.scan(&range, PAGE).await.map_err(|error| store_problem(&error))?;
+        let page = source
+            .scan(&range, PAGE)
+            .await
+            .map_err(|error| stores::trouble(&error))?;
         if page.is_empty() {
             done.done = true;
             break;
         }
         let keys: Vec<Key> = page.iter().map(|record| record.key.clone()).collect();
-        let held = target.versions(&keys).await.map_err(|error| store_problem(&error))?;
+        let held = target.versions(&keys).await.map_err(|error| stores::trouble(&error))?;
         for records in page.chunks(refresher.step()) {
             let lacking: Vec<&Record> = records
                 .iter()
@@ -108,7 +106,7 @@ async fn await_seen(target: &dyn Read, keys: &[Key]) -> Result<u64, Problem> {
         let seen = target
             .versions(keys)
             .await
-            .map_err(|error| store_problem(&error))?
+            .map_err(|error| stores::trouble(&error))?
             .len();
         if seen >= keys.len() || Instant::now() >= until {
             return Ok(seen as u64);

@@ -9,11 +9,13 @@ use crossfade_plan::{
     spec::{Host, Spec},
 };
 use crossfade_stores::{Facts, SchemaFault, Store};
+use crossfade_visibility::ports;
 use serde_json::Value;
 
 use super::{
     attributes, fitting, frontend,
     host_files::read_static,
+    keeping,
     problems::{call, file_problem, open as open_problem, store as store_problem},
     secrets,
 };
@@ -21,7 +23,7 @@ use super::{
 /// Where the spec says what the source is.
 const SOURCE_IN_SPEC: &str = "source.datastore";
 
-/// Both stores, open.
+/// Both stores, open. They are those that this worker keeps for the migration ([`keeping`]).
 pub(crate) struct Pair {
     /// The store being left.
     pub(crate) source: Store,
@@ -40,16 +42,24 @@ pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
 /// Opens the source.
 pub(crate) async fn open_source(context: &Context) -> Result<Store, Problem> {
     let (entry, place) = located_source(context)?;
-    crossfade_stores::open(&entry)
+    keeping::here()
+        .open(&context.key, &entry)
         .await
         .map_err(|error| open_problem(&error, &place))
 }
 
 /// Opens the target.
 pub(crate) async fn open_target(context: &Context) -> Result<Store, Problem> {
-    crossfade_stores::open(&target_entry(&context.spec)?)
+    keeping::here()
+        .open(&context.key, &target_entry(&context.spec)?)
         .await
         .map_err(|error| open_problem(&error, "target.datastore"))
+}
+
+/// What an error of an open store means; one that is gone is not kept.
+pub(crate) fn trouble(error: &ports::Error) -> Problem {
+    keeping::here().learn_from(error);
+    store_problem(error)
 }
 
 /// The target's entry with its secrets.
@@ -136,11 +146,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         return Err(problems);
     }
     let opened = open_source(context).await.map_err(|problem| vec![problem])?;
-    let counts = opened
-        .read()
-        .count(None)
-        .await
-        .map_err(|error| vec![store_problem(&error)])?;
+    let counts = opened.read().count(None).await.map_err(|error| vec![trouble(&error)])?;
     let namespaces: Vec<NamespaceRecords> = counts
         .into_iter()
         .map(|(namespace_id, count)| NamespaceRecords {
@@ -185,15 +191,18 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
 /// The target has no record of a Namespace that the source does not know. Such a store is another cluster's, and
 /// verify would take every record of it for extra and delete it.
 pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
-    let pair = match open(context).await {
-        Ok(pair) => pair,
+    let source = open_source(context).await?;
+    // Not kept: its schema may still be to be changed.
+    let target = crossfade_stores::open(&target_entry(&context.spec)?).await;
+    let target = match target.map_err(|error| open_problem(&error, "target.datastore")) {
+        Ok(target) => target,
         // Its schema is to be brought up to date first; it is asked again then.
         Err(problem) if problem.code == Code::TargetSchema && context.spec.target.setup_schema => return Ok(()),
         Err(problem) => return Err(problem),
     };
-    let count = async |store: &Store| store.read().count(None).await.map_err(|error| store_problem(&error));
-    let known = count(&pair.source).await?;
-    let strangers: Vec<(String, u64)> = count(&pair.target)
+    let count = async |store: &Store| store.read().count(None).await.map_err(|error| trouble(&error));
+    let known = count(&source).await?;
+    let strangers: Vec<(String, u64)> = count(&target)
         .await?
         .into_iter()
         .filter(|(namespace, count)| count.total() > 0 && !known.contains_key(namespace))
@@ -210,7 +219,7 @@ pub(crate) async fn no_strangers(context: &Context) -> Result<(), Problem> {
         format!(
             "{} holds {records} records of {} Namespaces that the source knows nothing of, such as {example}: it may be \
              another cluster's store, and verify would remove them",
-            pair.target.read().describe(),
+            target.describe(),
             strangers.len()
         ),
     )

@@ -13,12 +13,7 @@ use crossfade_visibility::{
 };
 use jiff::Timestamp;
 
-use super::{
-    beat::Beat,
-    frontend,
-    problems::{call, store as store_problem},
-    stores,
-};
+use super::{beat::Beat, frontend, problems::call, stores};
 
 /// Records looked at in one step.
 const PAGE: usize = 1000;
@@ -38,7 +33,10 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
     let mut left: BTreeMap<String, Count> = BTreeMap::new();
     let mut range = Range::default();
     loop {
-        let page = source.scan(&range, PAGE).await.map_err(|error| store_problem(&error))?;
+        let page = source
+            .scan(&range, PAGE)
+            .await
+            .map_err(|error| stores::trouble(&error))?;
         let Some(last) = page.last() else { break };
         range.after = Some(last.key.clone());
         for record in page.iter().filter(|record| is_from_before(record, order)) {

@@ -10,7 +10,10 @@ use crossfade_plan::{
     order::{ProveWrites, WritesProven},
     problem::{Code, Problem},
 };
-use crossfade_visibility::{ports::Read, record::Key};
+use crossfade_visibility::{
+    ports::Read,
+    record::{Key, marker_record},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -19,7 +22,7 @@ use super::{
     attributes,
     beat::Beat,
     clock, frontend,
-    problems::{call, canary as canary_problem, store as store_problem},
+    problems::{call, canary as canary_problem},
     stores,
 };
 
@@ -80,6 +83,7 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
             .await
             .map_err(|error| canary_problem(&error))?;
         let started = Timestamp::now();
+        hint(&keys, &wanted, started);
         let seen = await_seen(&keys, &wanted).await?;
         let at = Timestamp::now();
         let skewed = clocks_agree(&wanted, &keys, began, started).await;
@@ -100,6 +104,16 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
     Err(Problem::new(Code::CanaryLost, format!("after {FLOCKS} flocks: {lost}")).at("cluster.frontend"))
 }
 
+/// Tells the stores of which workflows the canaries are: one that cannot look a run up by its id would look through all
+/// that started lately, and for a canary that is not there yet through everything.
+fn hint(keys: &[ExecutionKey], stores: &[&dyn Read], started: Timestamp) {
+    for key in keys {
+        let mut record = marker_record(&key.namespace_id, &key.workflow_id, &key.run_id, started);
+        record.close_time = None;
+        stores.iter().for_each(|store| store.hint(&record));
+    }
+}
+
 /// Waits until every store has every canary; inside, what a store still lacks.
 async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Result<(), String>, Problem> {
     let keys: Vec<Key> = keys
@@ -113,7 +127,7 @@ async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Resul
             let seen = store
                 .versions(&keys)
                 .await
-                .map_err(|error| store_problem(&error))?
+                .map_err(|error| stores::trouble(&error))?
                 .len();
             if seen < keys.len() {
                 lacking.push(format!("{} has {seen} of {} canaries", store.describe(), keys.len()));
@@ -142,7 +156,7 @@ async fn clocks_agree(
         .iter()
         .map(|key| Key::new(&key.namespace_id, &key.run_id))
         .collect();
-    let records = store.get(&keys).await.map_err(|error| store_problem(&error))?;
+    let records = store.get(&keys).await.map_err(|error| stores::trouble(&error))?;
     let off = records
         .iter()
         .map(|record| clock::off_by(record.start_time, began, started))
