@@ -253,15 +253,15 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
             budget_seconds,
         })
     };
-    // Stopped after its first page, as by a pause.
+    // Stopped at once, as by a pause: the pages that are under way are finished.
     let beat = Beat::default();
     let part = copying::run(&order(Some(20), 0)?, &beat).await?;
     ensure!(
-        !part.done && part.scanned == 20 && part.written == 20 && part.cursor.is_some(),
+        !part.done && (20..all).contains(&part.scanned) && part.written == part.scanned && part.cursor.is_some(),
         "{part:?}"
     );
     let left = beat.now();
-    ensure!(left.cursor == part.cursor && left.scanned == 20, "{left:?}");
+    ensure!(left.cursor == part.cursor && left.scanned == part.scanned, "{left:?}");
     // The attempt that follows goes on from its heartbeat and tells of both.
     let rest = copying::run(&order(None, 60)?, &Beat::resuming(left)).await?;
     ensure!(
