@@ -9,7 +9,7 @@ use crate::scene::{Scene, is_clean, judged, knows_attributes, says};
 use crate::servers::binaries::{Program, Release, TEMPORAL_1_30_8, find_or_build};
 use crate::servers::cache::Cache;
 use crate::servers::progress::Lines;
-use crate::testbed::{NAMESPACE, Plan};
+use crate::testbed::{NAMESPACE, Plan, Store};
 use crate::traffic::{Going, Traffic};
 
 /// Executions that exist before the migration, at least.
@@ -135,6 +135,23 @@ impl Story {
         operator.end(&self.scene.testbed, id).await?.completed()
     }
 
+    /// Back to where it came from, as the operator orders: every file is as it was before, and the judge finds everything
+    /// that traffic made in the source, as it is to be, and listed for its users. Everything is stopped and removed.
+    ///
+    /// # Errors
+    /// When the migration does not turn back, or what is wrong then.
+    pub async fn turns_back(self) -> Result<()> {
+        let (id, testbed, operator) = (self.id, &self.scene.testbed, &self.scene.operator);
+        operator.signal(id, "rollback", Some(r#"{"by": "alice"}"#)).await?;
+        let report = operator.end(testbed, id).await?.completed()?;
+        ensure!(report["result"] == "rolled-back", "{report:#}");
+        self.before.are_unchanged()?;
+        self.going.stop().await?;
+        self.traffic.settle().await?;
+        judged(testbed, testbed.source(), [self.traffic.end()]).await?;
+        self.scene.finish()
+    }
+
     /// What the judge says, once traffic has come to its end: everything that it made is in the target, as it is to be, and
     /// listed for its users; and the files name the target alone. Everything is stopped and removed.
     ///
@@ -150,7 +167,13 @@ impl Story {
         ensure!(events < 2_000, "{events} events");
         let files = Files::of(testbed)?.text();
         says(&files, &[&format!("visibilityStore: {}", testbed.target_name())])?;
-        ensure!(!files.contains("secondaryVisibility"), "{files}");
+        ensure!(
+            !files.contains("secondaryVisibility") && !files.contains("secondary_visibility"),
+            "{files}"
+        );
+        if let Store::Elasticsearch { index, .. } = testbed.target() {
+            says(&files, &[index])?;
+        }
         judged(testbed, testbed.target(), [self.traffic.end()]).await?;
         self.scene.finish()
     }

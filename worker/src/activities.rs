@@ -164,7 +164,7 @@ impl HostActivities {
         let now = Timestamp::now();
         let server = ctx.info().started_time.and_then(|time| Timestamp::try_from(time).ok());
         several(&ctx, async {
-            let facts = host_files::inspect(&order)?;
+            let facts = host_files::inspect(&order).await?;
             let off = server.map_or(SignedDuration::ZERO, |server| {
                 clock::off_by(now, server, server + DELIVERED_WITHIN)
             });

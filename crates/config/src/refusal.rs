@@ -151,7 +151,7 @@ pub enum Reason {
         name: String,
     },
     /// Source and target are one datastore.
-    #[error("{name:?} is already the {role}, so it cannot be the target; choose another `target.name`")]
+    #[error("{name:?} is already the {role}, so it cannot be the target; choose another in `target`")]
     TargetInUse {
         /// The name.
         name: String,

@@ -13,7 +13,7 @@ use crate::{
     drift::Drift,
     existing::Refreshables,
     plan::FilePlan,
-    route::Place,
+    route::{Indices, Place},
     settings::{DynamicConfig, HostConfig},
     spec::{Host, Spec},
 };
@@ -30,6 +30,9 @@ pub struct Context {
     pub control_namespace: String,
     /// The name of the source datastore, once preflight has found it.
     pub source: Option<String>,
+    /// The indices of the source's datastore, where the second store is told to the server as one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indices: Option<Indices>,
     /// The spec.
     pub spec: Spec,
 }
@@ -83,6 +86,9 @@ pub struct HostFacts {
     /// Where the target is, seen from the source; counts for two Elasticsearch stores only.
     #[serde(default)]
     pub place: Place,
+    /// The indices of the source's datastore, where the planned edits tell the server of its second store as one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indices: Option<Indices>,
     /// A fingerprint of the source's entry without its secrets, equal on hosts that use the same store.
     pub source_fingerprint: String,
     /// The dynamic config file.

@@ -11,10 +11,10 @@ use crate::{
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts, Unfit},
     period::Period,
     problem::{Code, Problem},
-    route::{self, Form, Kind, Pair, Route, Version, Way},
+    route::{self, Form, Indices, Kind, Pair, Route, Version, Way},
     spec::{ExistingRecords, Spec},
     stage::Stage,
-    steps::steps,
+    steps::{Names, steps},
 };
 
 /// One planned edit of one file, as an exact unified diff with secrets masked.
@@ -78,6 +78,9 @@ pub struct Plan {
     /// How the server is told of the target.
     #[serde(default)]
     pub form: Form,
+    /// The indices of the source's datastore, where one of them is the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indices: Option<Indices>,
     /// What the table of routes says of this pair on this version, a line each.
     #[serde(default)]
     pub route_notes: Vec<String>,
@@ -89,7 +92,7 @@ pub struct Plan {
     pub source_name: String,
     /// The source.
     pub source: StoreFact,
-    /// The name of the target datastore.
+    /// The name of the target datastore; where the source's datastore is the target's, too, the index.
     pub target_name: String,
     /// The target.
     pub target: StoreFact,
@@ -152,9 +155,13 @@ pub fn assemble(
                 ),
             )
             .at("cluster.frontend")
-            .remedy("remove `secondaryVisibilityStore` from every host, restart, and start again"),
+            .remedy(
+                "remove `secondaryVisibilityStore` (or `indices.secondary_visibility`) from every host, restart, and start \
+                 again",
+            ),
         );
     }
+    problems.extend(way.iter().flat_map(|way| hosts_of_another_form(hosts, way.form)));
     let mut namespaces = namespaces(cluster, stores);
     if let Some(way) = &way {
         let close_cleanup = hosts.iter().any(|host| host.close_cleanup);
@@ -208,12 +215,16 @@ pub fn assemble(
     Ok(Plan {
         route: way.route,
         form: way.form,
+        indices: first.indices.clone(),
         route_notes: way.lines(),
         server_version: cluster.version.clone(),
         shards: cluster.shards,
         source_name: first.source.clone(),
         source: stores.source.clone(),
-        target_name: spec.target.name.clone(),
+        target_name: first
+            .indices
+            .as_ref()
+            .map_or_else(|| spec.target.name.clone(), |indices| indices.target.clone()),
         target: stores.target.clone(),
         hosts: order
             .iter()
@@ -226,7 +237,7 @@ pub fn assemble(
         poll_seconds,
         steps: steps(
             spec,
-            &first.source,
+            &Names::of(spec, first),
             poll_seconds,
             &namespaces,
             registers_attributes(way.pair),
@@ -310,6 +321,27 @@ fn hosts_disagree(hosts: &[HostFacts]) -> Vec<Problem> {
         )
         .at("cluster.hosts"),
     ]
+}
+
+/// Hosts whose planned edits are of another form than the server takes: their workers do not know it.
+fn hosts_of_another_form(hosts: &[HostFacts], form: Form) -> impl Iterator<Item = Problem> {
+    hosts
+        .iter()
+        .filter(move |host| host.indices.is_some() != (form == Form::SecondaryIndex))
+        .map(move |host| {
+            Problem::new(
+                Code::HostsDisagree,
+                format!(
+                    "the worker of {} does not plan its edits by `{form}`, which this server needs",
+                    host.name
+                ),
+            )
+            .at("cluster.hosts")
+            .remedy(format!(
+                "run the same release of Crossfade on {} as elsewhere, and start again",
+                host.name
+            ))
+        })
 }
 
 fn namespaces(cluster: &ClusterFacts, stores: &StoreFacts) -> Vec<NamespacePlan> {

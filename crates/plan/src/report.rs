@@ -99,16 +99,19 @@ impl Report {
 }
 
 fn next_steps(progress: &Progress, result: Option<Outcome>) -> Vec<String> {
-    let source = progress
-        .plan
-        .as_ref()
-        .map_or("the source", |plan| plan.source_name.as_str());
+    let indices = progress.plan.as_ref().and_then(|plan| plan.indices.as_ref());
+    let source = match (indices, &progress.plan) {
+        (Some(indices), _) => indices.source.as_str(),
+        (None, Some(plan)) => plan.source_name.as_str(),
+        (None, None) => "the source",
+    };
     match result {
         Some(Outcome::Migrated) => {
             let mut steps = vec![format!(
                 "`{source}` is no longer read or written: take a last backup, then decommission it when you are ready"
             )];
-            if progress.spec.keep_source_datastore {
+            // Of two indices in one datastore, the datastore is the target's.
+            if progress.spec.keep_source_datastore && indices.is_none() {
                 steps.push(format!(
                     "remove `{source}` from `persistence.datastores` on every host at the next edit"
                 ));

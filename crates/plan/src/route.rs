@@ -188,6 +188,30 @@ impl Place {
     }
 }
 
+/// The two indices of one Elasticsearch datastore, where the server is told of its second store by
+/// [`Form::SecondaryIndex`]: the datastore is the source's before, while and after, and its `indices` alone change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Indices {
+    /// `indices.visibility` before promote.
+    pub source: String,
+    /// `indices.secondary_visibility` while both are written, `indices.visibility` after promote.
+    pub target: String,
+}
+
+impl Indices {
+    /// The indices of two datastore entries; `None` when one names none.
+    pub fn of(source: &Value, target: &Value) -> Option<Self> {
+        let index = |entry: &Value| {
+            let index = entry.pointer("/elasticsearch/indices/visibility")?.as_str()?;
+            (!index.is_empty()).then(|| index.to_owned())
+        };
+        Some(Self {
+            source: index(source)?,
+            target: index(target)?,
+        })
+    }
+}
+
 /// An Elasticsearch entry as the server compares it: without its indices, and with what is left out equal to what is
 /// empty.
 fn settings(entry: &Value) -> Value {
@@ -284,25 +308,18 @@ pub fn open(pair: Pair, version: Version) -> Result<Way, Problem> {
         )
         .at("cluster.frontend"));
     }
-    let refused = |refusal: Refusal| {
-        Err(Problem::new(
-            Code::PairUnsupported,
-            format!("{pair} on server {version}: {}", refusal.why),
-        )
-        .at("target.datastore")
-        .remedy(refusal.remedy))
-    };
     match cell(pair, version).answer {
-        Answer::Dual {
-            form: Form::SecondaryIndex,
-            ..
-        } => refused(table::INDEX_FORM),
         Answer::Dual { form, .. } => Ok(Way {
             route: Route::Dual,
             form,
             pair,
             version,
         }),
-        Answer::Refused(refusal) => refused(refusal),
+        Answer::Refused(refusal) => Err(Problem::new(
+            Code::PairUnsupported,
+            format!("{pair} on server {version}: {}", refusal.why),
+        )
+        .at("target.datastore")
+        .remedy(refusal.remedy)),
     }
 }

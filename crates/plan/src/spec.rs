@@ -149,7 +149,8 @@ pub enum Restart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The key it gets under `persistence.datastores`.
+    /// The key it gets under `persistence.datastores`. Up to server 1.24 another index of the source's Elasticsearch gets
+    /// none, and any name will do: it becomes an index of the source's own datastore.
     #[schemars(length(min = 1))]
     pub name: String,
     /// The server's own datastore entry, secrets by reference (`password: {env: NAME}` or `{file: PATH}`).

@@ -1,16 +1,55 @@
 //! The way in words: what the plan prints and what the workflow walks.
 
-use crate::{existing::Means, plan::NamespacePlan, spec::Spec, stage::Stage};
+use crate::{existing::Means, order::HostFacts, plan::NamespacePlan, route::Indices, spec::Spec, stage::Stage};
+
+/// What the stores are called.
+pub(crate) struct Names<'a> {
+    source: &'a str,
+    target: &'a str,
+    /// The datastore that has both, where both are indices of one.
+    datastore: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn of(spec: &'a Spec, host: &'a HostFacts) -> Self {
+        match &host.indices {
+            Some(Indices { source, target }) => Self {
+                source,
+                target,
+                datastore: Some(&host.source),
+            },
+            None => Self {
+                source: &host.source,
+                target: &spec.target.name,
+                datastore: None,
+            },
+        }
+    }
+
+    fn attach(&self) -> String {
+        match self.datastore {
+            Some(datastore) => format!("add `{}` to `{datastore}` as indices.secondary_visibility", self.target),
+            None => format!("add `{}` as secondaryVisibilityStore", self.target),
+        }
+    }
+
+    fn promote(&self) -> String {
+        match self.datastore {
+            Some(datastore) => format!("make `{}` the indices.visibility of `{datastore}`", self.target),
+            None => format!("make `{}` the visibilityStore", self.target),
+        }
+    }
+}
 
 /// The steps in words, in order: what `plan` prints and what the workflow walks.
 pub(crate) fn steps(
     spec: &Spec,
-    source: &str,
+    names: &Names<'_>,
     poll_seconds: u64,
     namespaces: &[NamespacePlan],
     registers_attributes: bool,
 ) -> Vec<String> {
-    let target = &spec.target.name;
+    let Names { source, target, .. } = names;
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
     let mut steps = Vec::new();
     let mut stage = |stage: Stage, lines: Vec<String>| {
@@ -34,7 +73,7 @@ pub(crate) fn steps(
     dual.extend(
         hosts
             .iter()
-            .map(|host| format!("{host}: add `{target}` as secondaryVisibilityStore, restart, prove it healthy")),
+            .map(|host| format!("{host}: {}, restart, prove it healthy", names.attach())),
     );
     if registers_attributes {
         dual.push(format!(
@@ -44,7 +83,7 @@ pub(crate) fn steps(
     dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());
     dual.push("prove by a canary on every history shard that both stores are written".to_owned());
     stage(Stage::DualWrite, dual);
-    stage(Stage::ExistingRecords, existing_steps(spec, source, namespaces));
+    stage(Stage::ExistingRecords, existing_steps(spec, names, namespaces));
     stage(
         Stage::Verify,
         vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
@@ -62,7 +101,10 @@ pub(crate) fn steps(
     stage(Stage::Cutover, cutover);
     let mut promote = vec!["compare every record once more; this is the point of no return".to_owned()];
     promote.extend(hosts.iter().map(|host| {
-        format!("{host}: make `{target}` the visibilityStore, without a secondary; restart, prove it healthy")
+        format!(
+            "{host}: {}, without a secondary; restart, prove it healthy",
+            names.promote()
+        )
     }));
     promote.push("remove both dynamic config keys, now that the last host runs the new config".to_owned());
     stage(Stage::Promote, promote);
@@ -79,8 +121,8 @@ pub(crate) fn steps(
         .collect()
 }
 
-fn existing_steps(spec: &Spec, source: &str, namespaces: &[NamespacePlan]) -> Vec<String> {
-    let target = &spec.target.name;
+fn existing_steps(spec: &Spec, names: &Names<'_>, namespaces: &[NamespacePlan]) -> Vec<String> {
+    let Names { source, target, .. } = names;
     let refreshed = namespaces
         .iter()
         .filter(|namespace| [namespace.existing.open, namespace.existing.closed].contains(&Means::Refresh))

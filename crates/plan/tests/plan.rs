@@ -4,7 +4,9 @@ use crossfade_plan::{
     order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts, Unfit},
     plan::{FilePlan, Plan, assemble},
     problem::{Code, Problem},
-    route::{Place, Route},
+    progress::{Condition, Outcome, Progress},
+    report::Report,
+    route::{Form, Indices, Place, Route},
     spec::{Spec, example},
     stage::Stage,
 };
@@ -54,6 +56,7 @@ fn host(name: &str) -> HostFacts {
         source_kind: "sql".into(),
         source_plugin: Some("postgres12".into()),
         place: Place::Elsewhere,
+        indices: None,
         source_fingerprint: "f1".into(),
         dynamic_config: "/etc/dynamic.yaml".into(),
         poll_seconds: 10,
@@ -353,4 +356,70 @@ fn what_the_target_cannot_hold_is_in_the_plan_with_counts() {
     assert_eq!(plan.unfit, stores.unfit);
     assert!(plan.warnings[0].contains("3 of 1030 records, for example n/r): such records are not carried over"));
     assert!(plan.warnings[1].contains("carried over with less detail"));
+}
+
+/// An index beside the source's own, on a server that takes it in no other form.
+fn indices() -> (Spec, ClusterFacts, HostFacts) {
+    let spec = spec(|spec| {
+        spec["target"]["name"] = json!("es-visibility");
+        spec["target"]["datastore"] = json!({"elasticsearch": {"version": "v7", "indices": {"visibility": "next"}}});
+    });
+    let cluster = ClusterFacts {
+        version: "1.23.1".into(),
+        visibility_stores: vec!["elasticsearch".into()],
+        ..cluster()
+    };
+    let host = HostFacts {
+        source: "es-visibility".into(),
+        source_kind: "elasticsearch".into(),
+        source_plugin: None,
+        place: Place::SameCluster,
+        indices: Some(Indices {
+            source: "first".into(),
+            target: "next".into(),
+        }),
+        ..host("node-a")
+    };
+    (spec, cluster, host)
+}
+
+#[test]
+fn two_indices_of_one_datastore_are_told_by_their_names() {
+    let (spec, cluster, host) = indices();
+    let plan = planned(&spec, &cluster, std::slice::from_ref(&host), &stores());
+    assert_eq!((plan.form, &plan.indices), (Form::SecondaryIndex, &host.indices));
+    assert_eq!(
+        (plan.source_name.as_str(), plan.target_name.as_str()),
+        ("es-visibility", "next")
+    );
+    insta::assert_snapshot!(plan.steps.join("\n"));
+    // Decommissioning the datastore would be the end of the target, too.
+    let mut progress = Progress::new("m".into(), "k".into(), spec, jiff::Timestamp::UNIX_EPOCH);
+    progress.plan = Some(plan);
+    progress.condition = Condition::Ended {
+        result: Outcome::Migrated,
+    };
+    let next = Report::of(&progress).next_steps.join("\n");
+    assert!(
+        next.contains("`first` is no longer read") && !next.contains("es-visibility"),
+        "{next}"
+    );
+}
+
+#[test]
+fn a_worker_that_plans_another_form_than_the_server_takes_is_named() {
+    let (spec, cluster, host) = indices();
+    let older = HostFacts {
+        indices: None,
+        ..host.clone()
+    };
+    let newer = ClusterFacts {
+        version: "1.25.1".into(),
+        ..cluster.clone()
+    };
+    for (cluster, host) in [(cluster, older), (newer, host)] {
+        let problems = refused(&spec, &cluster, &[host], &stores());
+        assert_eq!(codes(&problems), [(Code::HostsDisagree, "cluster.hosts")]);
+        assert!(problems[0].message.contains("node-a"), "{}", problems[0]);
+    }
 }

@@ -87,6 +87,7 @@ pub(crate) fn context(ctx: &Ctx) -> Context {
         key: progress.key.clone(),
         control_namespace,
         source: progress.plan.as_ref().map(|plan| plan.source_name.clone()),
+        indices: progress.plan.as_ref().and_then(|plan| plan.indices.clone()),
         spec: progress.spec.clone(),
     })
 }

@@ -132,6 +132,8 @@ impl Stores<'_> {
             )
         };
         let target_entry = self.with_secret_by_reference(target_entry)?;
+        // Up to 1.24 the second index of a cluster is told by the first one's own datastore.
+        let by_index = is_search(plan.source) && plan.source == plan.target && plan.release.minor() < 25;
         Ok(Databases {
             main: (
                 if plan.main == Engine::Cassandra {
@@ -151,7 +153,7 @@ impl Stores<'_> {
             ),
             source,
             target,
-            target_name: if is_search(plan.target) && !is_search(plan.source) {
+            target_name: if is_search(plan.target) && !is_search(plan.source) || by_index {
                 "es-visibility"
             } else {
                 TARGET_NAME

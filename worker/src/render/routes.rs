@@ -25,7 +25,7 @@ pub(crate) fn routes() -> String {
          dual               the server writes both stores, told by `secondaryVisibilityStore`\n  \
          dual, either form  `secondaryVisibilityStore` is taken; the server would take \
          `elasticsearch.indices.secondary_visibility` as well\n  \
-         server only        the server takes the pair by that index form alone, in which Crossfade does not migrate\n  \
+         dual, by index     that index form is the only one that the server takes\n  \
          refused            the server takes no such pair\n\n  \
          SQL is mysql8, postgres12, postgres12_pgx and sqlite, in any mixture; standard SQL is mysql, postgres and \
          postgres_pgx\n\n\

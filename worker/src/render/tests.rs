@@ -65,6 +65,7 @@ fn some_plan() -> Plan {
         estimate: Estimate::of(&spec, 1_234_567, &namespaces, 10),
         route: Route::Dual,
         form: Form::SecondaryStore,
+        indices: None,
         route_notes: vec!["SQL to SQL on server 1.30.8, by `secondaryVisibilityStore`".into()],
         server_version: "1.30.8".to_owned(),
         shards: 4,

@@ -7,10 +7,10 @@ use crossfade_config::{
     WritingMode, Written, edit_dynamic, edit_static, redact, unified_diff,
 };
 use crossfade_plan::{
-    order::{DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
+    order::{Context, DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
     plan::FilePlan,
     problem::{Code, Problem},
-    route::Place,
+    route::{self, Form, Indices, Pair, Place, Version},
     settings::{self, DynamicConfig, HostConfig, Reads},
     spec::{Host, Spec},
     stage::Stage,
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{
     attributes, frontend,
-    problems::{file_problem, refused},
+    problems::{call, file_problem, refused},
     secrets,
 };
 
@@ -43,7 +43,12 @@ pub(crate) fn read_static(host: &Host) -> Result<StaticFile, Problem> {
 }
 
 /// The edit that brings a static config from the state before to `to`; `None` for the original, which is restored.
-pub(crate) fn static_edit(spec: &Spec, source: &str, to: HostConfig) -> Result<Option<StaticEdit>, Problem> {
+pub(crate) fn static_edit(context: &Context, to: HostConfig) -> Result<Option<StaticEdit>, Problem> {
+    let spec = &context.spec;
+    let source = context.source.clone().unwrap_or_default();
+    if let Some(indices) = &context.indices {
+        return Ok(index_edit(source, indices, to));
+    }
     Ok(match to {
         HostConfig::Original => None,
         HostConfig::Dual => Some(StaticEdit::AttachSecondary {
@@ -51,7 +56,7 @@ pub(crate) fn static_edit(spec: &Spec, source: &str, to: HostConfig) -> Result<O
             datastore: secrets::resolve_entry(&spec.target.datastore, "target.datastore")?,
         }),
         HostConfig::Promoted => Some(StaticEdit::Promote {
-            source: source.to_owned(),
+            source,
             target: spec.target.name.clone(),
             source_becomes: if spec.keep_source_datastore {
                 SourceBecomes::Defined
@@ -60,6 +65,23 @@ pub(crate) fn static_edit(spec: &Spec, source: &str, to: HostConfig) -> Result<O
             },
         }),
     })
+}
+
+/// The same where source and target are indices of one datastore.
+fn index_edit(datastore: String, indices: &Indices, to: HostConfig) -> Option<StaticEdit> {
+    match to {
+        HostConfig::Original => None,
+        HostConfig::Dual => Some(StaticEdit::AttachSecondaryIndex {
+            datastore,
+            index: indices.target.clone(),
+        }),
+        HostConfig::Promoted => Some(StaticEdit::PromoteIndex {
+            datastore,
+            source: indices.source.clone(),
+            target: indices.target.clone(),
+            keep_source: false,
+        }),
+    }
 }
 
 fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
@@ -134,7 +156,7 @@ fn same_file(a: &PathBuf, b: &PathBuf) -> bool {
 }
 
 /// Looks at a host's files and works every edit out, changing nothing.
-pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
+pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
     let (spec, host) = (&order.context.spec, &order.host);
     let one = |problem: Problem| vec![problem];
     let file = read_static(host).map_err(one)?;
@@ -149,18 +171,28 @@ pub(crate) fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
     let source = visibility_store(spec, host, &file.config)
         .map_err(|problem| problems.push(problem))
         .ok();
-    let files = source
-        .as_ref()
-        .map(|source| planned_edits(spec, host, &file.state, &source.name, &dynamic))
-        .transpose()
-        .map_err(|problem| problems.push(problem));
+    let mut context = order.context.clone();
+    let mut files = None;
+    if let Some(source) = &source {
+        context.source = Some(source.name.clone());
+        match told_as_indices(spec, source).await {
+            Ok(indices) => {
+                context.indices = indices;
+                files = planned_edits(&context, host, &file.state, &dynamic)
+                    .map_err(|problem| problems.push(problem))
+                    .ok();
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
     match (source, files) {
-        (Some(source), Ok(Some(files))) if problems.is_empty() => Ok(HostFacts {
+        (Some(source), Some(files)) if problems.is_empty() => Ok(HostFacts {
             name: host.name.clone(),
             source: source.name,
             source_kind: source.kind,
             source_plugin: source.plugin,
             place: source.place,
+            indices: context.indices,
             source_fingerprint: source.fingerprint,
             dynamic_config: dynamic.path.display().to_string(),
             poll_seconds: dynamic.poll_seconds,
@@ -203,7 +235,24 @@ struct SourceStore {
     kind: String,
     plugin: Option<String>,
     place: Place,
+    /// With the target's index, where both are Elasticsearch stores.
+    indices: Option<Indices>,
     fingerprint: String,
+}
+
+/// The indices by which this cluster's server is told of its second store; `None` where the target is a datastore of its
+/// own. Only the version tells, so the cluster is asked; a pair that it does not take at all is the plan's to refuse.
+async fn told_as_indices(spec: &Spec, source: &SourceStore) -> Result<Option<Indices>, Problem> {
+    if source.place != Place::SameCluster {
+        return Ok(None);
+    }
+    let cluster = frontend::open(spec).await?.cluster().await;
+    let version = cluster.map_err(|error| call(&error))?.version.to_string();
+    let way = Version::parse(&version).and_then(|version| route::open(Pair::indices(), version).ok());
+    Ok(source
+        .indices
+        .clone()
+        .filter(|_| way.is_some_and(|way| way.form == Form::SecondaryIndex)))
 }
 
 fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<SourceStore, Problem> {
@@ -236,6 +285,7 @@ fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<S
     let target = secrets::resolve_entry(&spec.target.datastore, "target.datastore")?;
     Ok(SourceStore {
         place: Place::of(&entry.value, &target),
+        indices: Indices::of(&entry.value, &target),
         plugin: entry
             .value
             .pointer("/sql/pluginName")
@@ -249,10 +299,9 @@ fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<S
 
 /// Every edit in order, each diff against the file as the edit before leaves it.
 fn planned_edits(
-    spec: &Spec,
+    context: &Context,
     host: &Host,
     original: &FileState,
-    source: &str,
     dynamic: &DynamicFile,
 ) -> Result<Vec<FilePlan>, Problem> {
     let mut plans = Vec::new();
@@ -269,10 +318,10 @@ fn planned_edits(
         .map_err(|error| file_problem(&error))?
         .bytes;
     let mut static_bytes = original.bytes.clone();
-    for step in steps(spec) {
+    for step in steps(&context.spec) {
         match step {
             Step::Static(stage, to) => {
-                let Some(edit) = static_edit(spec, source, to)? else {
+                let Some(edit) = static_edit(context, to)? else {
                     continue;
                 };
                 let edited = edit_static(&host.config, &static_bytes, &edit).map_err(|refusal| refused(&refusal))?;

@@ -75,8 +75,7 @@ struct Change {
 /// Writes the file's new state.
 fn write(order: &ConfigureHost) -> Result<Change, Problem> {
     let (host, key) = (&order.host, &order.context.key);
-    let source = order.context.source.as_deref().unwrap_or_default();
-    let Some(edit) = static_edit(&order.context.spec, source, order.to)? else {
+    let Some(edit) = static_edit(&order.context, order.to)? else {
         let kept = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))?;
         let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
         if kept.is_some_and(|kept| kept != state.bytes) {
@@ -120,7 +119,19 @@ fn write(order: &ConfigureHost) -> Result<Change, Problem> {
 fn is_without_target(order: &ConfigureHost) -> Result<bool, Problem> {
     let config = read_static(&order.host)?.config;
     let primary = config.visibility_store().map(|store| store.value.as_str());
-    Ok(primary == order.context.source.as_deref() && config.secondary_visibility_store().is_none())
+    let is_so = primary == order.context.source.as_deref() && config.secondary_visibility_store().is_none();
+    let Some(ours) = &order.context.indices else {
+        return Ok(is_so);
+    };
+    let indices = primary
+        .and_then(|primary| config.datastore(primary))
+        .and_then(|entry| entry.value.pointer("/elasticsearch/indices"));
+    let index = |key: &str| {
+        indices
+            .and_then(|indices| indices.get(key)?.as_str())
+            .unwrap_or_default()
+    };
+    Ok(is_so && index("visibility") == ours.source && index("secondary_visibility").is_empty())
 }
 
 /// What the file held before an earlier attempt at this order wrote it and was killed: worked out from the kept copy,
@@ -130,7 +141,7 @@ fn former(order: &ConfigureHost, edit: &StaticEdit, now: &[u8]) -> Result<Option
     let Some(kept) = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))? else {
         return Ok(None);
     };
-    let before = match (order.to, static_edit(&order.context.spec, "", HostConfig::Dual)?) {
+    let before = match (order.to, static_edit(&order.context, HostConfig::Dual)?) {
         (HostConfig::Promoted, Some(dual)) => edit_static(&host.config, &kept, &dual).map(Edited::into_bytes).ok(),
         _ => Some(kept),
     };

@@ -19,6 +19,7 @@ pub(crate) async fn plan(spec: &Spec) -> Result<Plan, Vec<Problem>> {
         key: "plan".to_owned(),
         control_namespace: String::new(),
         source: None,
+        indices: None,
         spec: spec.clone(),
     };
     let mut problems = Vec::new();
@@ -30,7 +31,9 @@ pub(crate) async fn plan(spec: &Spec) -> Result<Plan, Vec<Problem>> {
         match host_files::inspect(&InspectHost {
             context: context.clone(),
             host: host.clone(),
-        }) {
+        })
+        .await
+        {
             Ok(facts) => hosts.push(facts),
             Err(more) => problems.extend(more),
         }

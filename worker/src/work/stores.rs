@@ -10,7 +10,7 @@ use crossfade_plan::{
 };
 use crossfade_stores::{Facts, SchemaFault, Store};
 use crossfade_visibility::ports;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     attributes, fitting, frontend,
@@ -81,7 +81,7 @@ pub(crate) fn located_source(context: &Context) -> Result<(Value, String), Probl
     let mut unread = Vec::new();
     for host in &context.spec.cluster.hosts {
         match entry_in(host, context) {
-            Ok(found) => return Ok(found),
+            Ok((entry, place)) => return Ok((with_source_index(entry, context), place)),
             Err(problem) => unread.push(problem.to_string()),
         }
     }
@@ -94,6 +94,15 @@ pub(crate) fn located_source(context: &Context) -> Result<(Value, String), Probl
     )
     .at("cluster.hosts")
     .remedy("run this worker where a host's config can be read, or give `source.datastore` in the spec"))
+}
+
+/// Where source and target are indices of one datastore, promote leaves nothing of the source in its entry.
+fn with_source_index(mut entry: Value, context: &Context) -> Value {
+    let indices = entry.pointer_mut("/elasticsearch/indices");
+    if let (Some(ours), Some(indices)) = (&context.indices, indices) {
+        *indices = json!({ "visibility": ours.source });
+    }
+    entry
 }
 
 /// The source's entry in a host's config, and its line there. Where promote has removed it, it is still in the kept copy.

@@ -9,7 +9,7 @@ use super::{
     Form, Pair, Version, Way,
     carry::carries,
     open,
-    table::{Answer, INDEX_FORM, NEWEST, Server, Span, cell, pairs, spans},
+    table::{Answer, NEWEST, Server, Span, cell, pairs, spans},
     traps::{self, SCHEMAS, schemas},
 };
 
@@ -101,9 +101,6 @@ fn described(pair: Pair, span: &Span) -> Value {
             entry["route"] = json!(super::Route::Dual);
             entry["form"] = json!(form);
             entry["either_form"] = json!(either);
-            if form == Form::SecondaryIndex {
-                entry["refused"] = json!(INDEX_FORM);
-            }
         }
         Answer::Refused(refusal) => entry["refused"] = json!(refusal),
     }
@@ -144,7 +141,7 @@ pub fn cell_words(span: &Span) -> &'static str {
                 ..
             },
             _,
-        ) => "server only, by index",
+        ) => "dual, by index",
         (Answer::Dual { either: true, .. }, _) => "dual, either form",
         (Answer::Dual { .. }, _) => "dual",
         (Answer::Refused(_), Server::Accepts) => "not offered",
@@ -191,8 +188,8 @@ fn matrix(page: &mut String, checked: &Checked) {
         "\nSQL is `mysql8`, `postgres12`, `postgres12_pgx` (from 1.23) and `sqlite`, in any mixture; standard SQL is `mysql`, \
          `postgres` and `postgres_pgx`.\nOpenSearch is an `elasticsearch` entry to the server.\n\n\
          - *dual*: the server writes both stores, told by `persistence.secondaryVisibilityStore`.\n\
-         - *server only, by index*: the server takes the pair, told by `elasticsearch.indices.secondary_visibility` of the \
-         primary's own entry; Crossfade does not migrate in that form.\n\
+         - *dual, by index*: the server writes both indices, told by `elasticsearch.indices.secondary_visibility` of the \
+         primary's own entry; it takes no other form.\n\
          - *dual, either form*: Crossfade takes `secondaryVisibilityStore`; the server would take the index form as well.\n\
          - *refused*: the server takes no such pair. Cassandra and standard SQL are no target on any server.\n\n",
     );
@@ -208,13 +205,6 @@ fn details(page: &mut String) {
         for (index, span) in rows.iter().enumerate() {
             let to = rows.get(index + 1).map_or(NEWEST, |next| next.from - 1);
             let (crossfade, records, back) = match span.answer {
-                Answer::Dual {
-                    form: Form::SecondaryIndex,
-                    ..
-                } => {
-                    let remedy = sentence(INDEX_FORM.remedy);
-                    (format!("refused: {}. {remedy}", INDEX_FORM.why), String::new(), "")
-                }
                 Answer::Dual { form, .. } => (
                     format!("dual, by `{form}`"),
                     records(pair, span.from, to),

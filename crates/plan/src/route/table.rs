@@ -118,15 +118,6 @@ const ONE_CLIENT: Refusal = Refusal {
     allowed_by: Some("1.28 and later"),
 };
 
-/// The server takes the pair, in a form that migrations do not write: their edits of it are there
-/// (`crossfade_config::StaticEdit::AttachSecondaryIndex`), their stages are not.
-pub(super) const INDEX_FORM: Refusal = Refusal {
-    why: "up to 1.24 the server takes a second index only as `indices.secondary_visibility` of the primary's own entry, and \
-          this release of Crossfade migrates by `secondaryVisibilityStore` alone",
-    remedy: "upgrade the cluster to 1.25 or later first, which takes both indices as two datastores",
-    allowed_by: Some("1.25 and later"),
-};
-
 /// Each pair with its spans, in the order in which they are shown.
 const TABLE: [(Pair, &[Span]); 17] = {
     use Form::{SecondaryIndex, SecondaryStore};

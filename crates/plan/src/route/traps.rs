@@ -93,8 +93,9 @@ const TRAPS: [Trap; 20] = [
     },
     Trap {
         name: "index-form-has-one-entry",
-        text: "both indices are written by the primary's own entry: url, user and TLS of the target's entry must be the \
-               source's, and promote makes the second index the `visibility` index of that entry",
+        text: "both indices are written by the primary's own entry, which stays `visibilityStore` under its name: the target's \
+               entry must differ from it in `indices` alone, none is added to the file, and promote makes the second index the \
+               `visibility` index, so that `target.name` and `keep_source_datastore` have nothing to say",
         source: "1.23.1: common/config/persistence.go, GetSecondaryVisibilityStoreConfig",
         from: Version::OLDEST,
         until: None,

@@ -229,7 +229,7 @@ fn append(file: &Path, text: &str) -> Result<()> {
 /// What an attempt does before its restart.
 fn write_without_restart(order: &ConfigureHost) -> Result<()> {
     let host = &order.host;
-    let Some(edit) = host_files::static_edit(&order.context.spec, "visibility", order.to)? else {
+    let Some(edit) = host_files::static_edit(&order.context, order.to)? else {
         bail!("no edit")
     };
     let state = crossfade_config::read(&host.config)?;

@@ -43,6 +43,7 @@ impl Scene {
             key: format!("{id}.0123abcd"),
             control_namespace: "default".to_owned(),
             source: Some("visibility".to_owned()),
+            indices: None,
             spec: Spec::from_json(&self.spec).map_err(several)?,
         })
     }

@@ -128,7 +128,7 @@ async fn looking_changes_nothing(scene: &Scene) -> Result<()> {
         context: context.clone(),
         host: order.host,
     };
-    let look = || host_files::inspect(&look).map_err(several);
+    let look = async || host_files::inspect(&look).await.map_err(several);
     ensure!(same(look()?, look()?)?.source == "visibility");
     let stores = same(
         stores::inspect(&context, &cluster.version).await.map_err(several)?,
