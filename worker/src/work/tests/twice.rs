@@ -129,7 +129,7 @@ async fn looking_changes_nothing(scene: &Scene) -> Result<()> {
         host: order.host,
     };
     let look = async || host_files::inspect(&look).await.map_err(several);
-    ensure!(same(look()?, look()?)?.source == "visibility");
+    ensure!(same(look().await?, look().await?)?.source == "visibility");
     let stores = same(
         stores::inspect(&context, &cluster.version).await.map_err(several)?,
         stores::inspect(&context, &cluster.version).await.map_err(several)?,
