@@ -42,7 +42,7 @@ fn wrong<const N: usize>(
 }
 
 /// What the spec itself says wrongly, and what it says of the world.
-fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
+fn wrong_specs(password_file: &str, rendered: &str, source: &Value) -> Vec<Wrong> {
     const INVALID: &str = "InvalidInput";
     const REFUSED: &str = "Refused";
     let elasticsearch = json!({"elasticsearch": {
@@ -98,6 +98,17 @@ fn wrong_specs(password_file: &str, source: &Value) -> Vec<Wrong> {
             [("/cluster/hosts/0/config", json!("/no/such/production.yaml"))],
             REFUSED,
             ["[config-unreadable]", "/no/such/production.yaml"],
+        ),
+        wrong(
+            "a file that the container renders anew at each start",
+            [("/cluster/hosts/0/config", json!(rendered))],
+            REFUSED,
+            [
+                "[config-refused]",
+                "docker.yaml",
+                "config_template.yaml",
+                "under another name",
+            ],
         ),
         wrong(
             "a file that is no config",
@@ -316,13 +327,26 @@ async fn failure(scene: &Scene, id: &str) -> Result<Failure> {
     Ok(failure)
 }
 
+/// The config as the images of servers up to 1.29 have it: written beside the template that it comes from.
+fn as_rendered(scene: &Scene) -> Result<String> {
+    let folder = scene.testbed.folder().join("image");
+    fs::create_dir(&folder)?;
+    let file = folder.join("docker.yaml");
+    fs::copy(&scene.testbed.temporal().hosts()[0].config, &file)?;
+    fs::write(
+        folder.join("config_template.yaml"),
+        "log:\n  level: {{ .Env.LOG_LEVEL }}\n",
+    )?;
+    Ok(file.display().to_string())
+}
+
 async fn wrong_specs_are_refused(scene: &Scene) -> Result<()> {
     let password_file = scene.testbed.folder().join("wrong-password");
     fs::write(&password_file, "not-the-password-8471")?;
     let good = scene.testbed.spec();
     let mut source = good["target"]["datastore"].clone();
     source["sql"]["databaseName"] = json!("temporal_visibility");
-    let specs = wrong_specs(&password_file.to_string_lossy(), &source);
+    let specs = wrong_specs(&password_file.to_string_lossy(), &as_rendered(scene)?, &source);
     // Each takes some seconds of waiting at most; started together, they are refused side by side.
     for (number, wrong) in specs.iter().enumerate() {
         let mut spec = good.clone();

@@ -3,7 +3,9 @@
 mod bad_input;
 mod bad_stores;
 mod cassandra_to_elasticsearch;
+mod clocks;
 mod crash;
+mod gone;
 mod judge;
 mod namespace_rows;
 mod postgres_to_postgres;

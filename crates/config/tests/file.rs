@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crossfade_config::{
-    FileError, Restored, Written, check_writable, forget, kept_copy, read, restore, sha256, write_if_unchanged,
+    FileError, Restored, Written, check_writable, forget, kept_copy, read, rendered_from, restore, sha256,
+    write_if_unchanged,
 };
 
 const ID: &str = "visibility-migration-1";
@@ -419,4 +420,18 @@ fn files_of_one_folder_and_migrations_of_one_file_are_kept_apart() {
     forget(&folder.file, "another").expect("again");
     assert!(!folder.file.with_file_name(".crossfade").exists());
     assert_eq!(restore(&folder.file, ID).expect("fine"), Restored::NeverWritten);
+}
+
+#[test]
+fn a_file_that_is_rendered_beside_its_template_is_known() {
+    let folder = Folder::new();
+    let (docker, template) = (
+        folder.file.with_file_name("docker.yaml"),
+        folder.file.with_file_name("config_template.yaml"),
+    );
+    fs::copy(&folder.file, &docker).expect("copied");
+    assert_eq!(rendered_from(&docker), None, "nothing to render it from");
+    fs::write(&template, "a: {{ .Env.A }}\n").expect("written");
+    assert_eq!(rendered_from(&docker), Some(template));
+    assert_eq!(rendered_from(&folder.file), None, "mounted beside the image's own");
 }

@@ -98,14 +98,15 @@ pub fn scan(summary: &str) -> ActivityOptions {
 }
 
 /// As [`scan`], tried for some minutes only: the final check, whose source may have been decommissioned early. What it
-/// cannot reach then is told to the operator, who can bring it back or go on without.
+/// cannot reach then is told to the operator, who can bring it back or go on without. Who is `content` to go on without
+/// does not wait for those minutes again.
 #[must_use]
-pub fn last_scan(summary: &str) -> ActivityOptions {
+pub fn last_scan(summary: &str, content: bool) -> ActivityOptions {
     let retries = RetryPolicy::builder()
         .initial_interval(seconds(1))
         .backoff_coefficient(2.0)
         .maximum_interval(seconds(60))
-        .maximum_attempts(10)
+        .maximum_attempts(if content { 3 } else { 10 })
         .build();
     options(seconds(24 * 3600), retries, summary)
 }

@@ -176,7 +176,21 @@ impl Operator {
     /// When it is not there in time, or the migration stops for the operator or ends before: with the status and the
     /// end of the worker's log.
     pub async fn until(&self, id: &str, what: &str, there: impl Fn(&Value) -> bool) -> Result<Value> {
-        let deadline = Instant::now() + WITHIN;
+        self.until_within(WITHIN, id, what, there).await
+    }
+
+    /// As [`Operator::until`], for what takes longer.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn until_within(
+        &self,
+        within: Duration,
+        id: &str,
+        what: &str,
+        there: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let deadline = Instant::now() + within;
         loop {
             let status = self.status(id).await;
             let stopped = match &status {

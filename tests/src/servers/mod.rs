@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod cache;
 pub mod cassandra;
 pub mod elasticsearch;
+pub mod faketime;
 mod go;
 mod java;
 pub mod jvm;

@@ -4,6 +4,8 @@ use crossfade_plan::{
     drift::DriftClass,
     order::{FinalCheck, FinallyChecked},
     problem::{Code, Problem, listing},
+    progress::Progress,
+    stage::Gate,
 };
 
 use crate::{
@@ -19,7 +21,7 @@ pub(crate) async fn finish(ctx: &Ctx) -> Result<(), Halt> {
         ctx,
         ClusterWork::final_check,
         order,
-        options::last_scan("the final check"),
+        options::last_scan("the final check", read(ctx, finishes_without)),
     )
     .await
     {
@@ -34,6 +36,12 @@ pub(crate) async fn finish(ctx: &Ctx) -> Result<(), Halt> {
         options::work("give the migration lock back"),
     )
     .await
+}
+
+/// Whether the operator said at this very gate that records may be missing: then the source is known to be gone.
+fn finishes_without(progress: &Progress) -> bool {
+    let approval = progress.approvals.get(&Gate::Finish);
+    approval.is_some_and(|approval| approval.accept_drift.contains(&DriftClass::Missing))
 }
 
 fn judge(ctx: &Ctx, checked: &FinallyChecked) -> Result<(), Halt> {
