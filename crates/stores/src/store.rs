@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossfade_visibility::limits::Limits;
 use crossfade_visibility::ports::{Read, Target, Write};
 use serde_json::Value;
 
@@ -108,6 +109,22 @@ pub async fn open(entry: &Value) -> Result<Store, OpenError> {
         Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),
         Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?, Reuse::Briefly)),
     }
+}
+
+/// What the store that a datastore entry describes will be able to hold, while it is yet to be made. `None` for a store
+/// that is only ever moved away from.
+///
+/// # Errors
+///
+/// Those of [`open`] that concern the entry.
+pub fn limits(entry: &Value) -> Result<Option<Limits>, OpenError> {
+    Ok(match Entry::parse(entry)? {
+        Entry::Sqlite(_) => Some(crate::sqlite::LIMITS),
+        Entry::Postgres(entry) if entry.family == Family::Sql => Some(crate::postgres::LIMITS),
+        Entry::Mysql(entry) if entry.family == Family::Sql => Some(crate::mysql::limits()),
+        Entry::Elasticsearch(_) => Some(crate::elasticsearch::limits(None)),
+        Entry::Postgres(_) | Entry::Mysql(_) | Entry::Cassandra(_) => None,
+    })
 }
 
 /// Looks at the store that a datastore entry describes, changing nothing. A store without a schema is no error here.

@@ -10,30 +10,59 @@ use crossfade_visibility::{
 };
 use tokio::time::Instant;
 
-use super::problems::store as store_problem;
+use super::stores::trouble;
 
 /// Records looked at in one step.
 const PAGE: usize = 1000;
-/// How long preflight looks: a preflight is answered within two minutes. The plan says how many records were looked at.
-const WITHIN: Duration = Duration::from_secs(40);
+/// How long preflight looks: it is answered within two minutes.
+pub(crate) const WITHIN: Duration = Duration::from_secs(40);
 
-/// Counts what does not fit; nothing is read where the target holds all that the source can hold.
-pub(crate) async fn look(source: &dyn Read, of_source: &Limits, of_target: &Limits) -> Result<Vec<Unfit>, Problem> {
+/// What does not fit, as far as was looked.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// What does not fit.
+    pub(crate) unfit: Vec<Unfit>,
+    /// How many records were looked at, where that was not all of them.
+    pub(crate) only: Option<u64>,
+}
+
+impl Looked {
+    /// That not all of about `records` were looked at, for the operator.
+    pub(crate) fn caveat(&self, records: u64) -> Option<String> {
+        let only = self.only?;
+        Some(format!(
+            "what the target cannot hold was looked for in the first {only} of about {records} records, which is what {} s \
+             are enough for; more of the others may not fit",
+            WITHIN.as_secs()
+        ))
+    }
+}
+
+/// Counts what does not fit, for as long as `within`; nothing is read where the target holds all that the source can hold.
+pub(crate) async fn look(
+    source: &dyn Read,
+    of_source: &Limits,
+    of_target: &Limits,
+    within: Duration,
+) -> Result<Looked, Problem> {
     if of_source == of_target {
-        return Ok(Vec::new());
+        return Ok(Looked::default());
     }
     let mut found = Misfits::default();
     let mut range = Range::default();
-    let until = Instant::now() + WITHIN;
-    while Instant::now() < until {
-        let page = source.scan(&range, PAGE).await.map_err(|error| store_problem(&error))?;
-        let Some(last) = page.last() else { break };
+    let until = Instant::now() + within;
+    let only = loop {
+        if Instant::now() >= until {
+            break Some(found.records);
+        }
+        let page = source.scan(&range, PAGE).await.map_err(|error| trouble(&error))?;
+        let Some(last) = page.last() else { break None };
         range.after = Some(last.key.clone());
         for record in &page {
             found.look(record, of_target);
         }
-    }
-    Ok(found
+    };
+    let unfit = found
         .found
         .iter()
         .map(|(misfit, (records, example))| Unfit {
@@ -43,7 +72,8 @@ pub(crate) async fn look(source: &dyn Read, of_source: &Limits, of_target: &Limi
             refused: misfit.is_refused(),
             example: example.to_string(),
         })
-        .collect())
+        .collect();
+    Ok(Looked { unfit, only })
 }
 
 /// What does not fit, with the target's bound.

@@ -167,11 +167,15 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     if target.as_ref().is_some_and(|target| target.schema.is_present()) {
         no_strangers(context).await.map_err(|problem| vec![problem])?;
     }
-    let unfit = match &target {
-        Some(target) => fitting::look(&*opened.read(), &source.limits, &target.limits)
+    let limits = match &target {
+        Some(target) => Some(target.limits),
+        None => crossfade_stores::limits(&entry).map_err(|error| vec![open_problem(&error, "target.datastore")])?,
+    };
+    let looked = match limits {
+        Some(limits) => fitting::look(&*opened.read(), &source.limits, &limits, fitting::WITHIN)
             .await
             .map_err(|problem| vec![problem])?,
-        None => Vec::new(),
+        None => fitting::Looked::default(),
     };
     let records = namespaces
         .iter()
@@ -179,6 +183,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         .sum();
     let mut warnings = source.warnings.clone();
     warnings.extend(target.iter().flat_map(|target| target.warnings.clone()));
+    warnings.extend(looked.caveat(records));
     warnings.extend(target.as_ref().and_then(|target| short_of_space(&source, target)));
     Ok(StoreFacts {
         source: fact(&source, records),
@@ -192,7 +197,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
             },
         },
         namespaces,
-        unfit,
+        unfit: looked.unfit,
         warnings,
     })
 }

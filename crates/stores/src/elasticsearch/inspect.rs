@@ -111,7 +111,7 @@ pub(crate) async fn inspect(entry: ElasticsearchEntry) -> Result<Facts, OpenErro
 }
 
 /// What an index can hold.
-fn limits(largest_request: Option<u64>) -> Limits {
+pub(crate) fn limits(largest_request: Option<u64>) -> Limits {
     Limits {
         precision: Precision::Nanosecond,
         times: times_in_nanoseconds(),

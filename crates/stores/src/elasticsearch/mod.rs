@@ -43,7 +43,7 @@ use self::client::{Body, Call, Cluster, LONG, USUAL};
 use self::document::Hit;
 pub(crate) use self::entry::ElasticsearchEntry;
 pub(crate) use self::fields::map_fields;
-pub(crate) use self::inspect::inspect;
+pub(crate) use self::inspect::{inspect, limits};
 use self::scan::Windows;
 use crate::error::OpenError;
 use crate::mapping::Mapping;

@@ -17,7 +17,7 @@ use crate::facts::{ColumnSet, Facts, SchemaState};
 use crate::schema::Family;
 
 /// What the tables can hold (1.30.8: schema/mysql/v8/visibility/schema.sql).
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     let earliest = "1000-01-01T00:00:00Z".parse().unwrap_or(Timestamp::MIN);
     Limits {
         precision: Precision::Microsecond,

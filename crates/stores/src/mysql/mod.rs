@@ -37,7 +37,7 @@ use tokio::sync::OnceCell;
 
 use self::connect::Lane;
 pub(crate) use self::entry::MysqlEntry;
-pub(crate) use self::inspect::inspect;
+pub(crate) use self::inspect::{inspect, limits};
 use self::statements::Tables;
 use crate::error::OpenError;
 use crate::schema::{ExpectedSchema, Family, OLDEST, SchemaVersion, missing};

@@ -18,7 +18,7 @@ use crate::facts::{ColumnSet, Facts, SchemaState};
 use crate::schema::Family;
 
 /// What `executions_visibility` can hold (1.30.8: schema/postgresql/v12/visibility/schema.sql).
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     precision: Precision::Microsecond,
     times: (Timestamp::MIN, Timestamp::MAX),
     name: Length::Characters(255),

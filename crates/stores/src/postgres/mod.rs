@@ -29,7 +29,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use self::connect::{Lane, Session};
-pub(crate) use self::inspect::inspect;
+pub(crate) use self::inspect::{LIMITS, inspect};
 use self::row::Batch;
 use crate::columns::Columns;
 use crate::entry::PostgresEntry;

@@ -17,7 +17,7 @@ use crate::facts::{ColumnSet, Facts, SchemaState};
 use crate::schema::{Family, SchemaVersion};
 
 /// What the file can hold: SQLite enforces no length of its columns' types.
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     precision: Precision::Microsecond,
     times: (Timestamp::MIN, Timestamp::MAX),
     name: Length::Any,

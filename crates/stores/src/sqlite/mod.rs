@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params};
 
 use self::connection::{Lane, is_about_content, of};
-pub(crate) use self::inspect::inspect;
+pub(crate) use self::inspect::{LIMITS, inspect};
 use crate::columns::Columns;
 use crate::entry::SqliteEntry;
 use crate::error::OpenError;
