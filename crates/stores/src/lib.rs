@@ -18,6 +18,7 @@ mod source_only;
 mod sqlite;
 mod store;
 mod tls_section;
+mod verifier;
 
 pub use crate::entry::{SUPPORTED_PLUGINS, plugin_name};
 pub use crate::error::OpenError;

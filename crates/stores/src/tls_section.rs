@@ -1,5 +1,5 @@
-//! The `tls` section of a datastore entry as the server's own code reads it for stores other than PostgreSQL
-//! (1.30.8: common/auth/tls.go and tls_config_helper.go).
+//! The `tls` section of a datastore entry as the server's own code reads it for stores other than SQL
+//! (1.30.8: common/auth/tls.go and tls_config_helper.go), and the connections made of it; those to PostgreSQL, too.
 
 use std::fmt;
 use std::path::Path;
@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value};
 
 use crate::error::OpenError;
+use crate::verifier::{Names, Verifier};
 
 /// What a `tls` section that is enabled asks for.
 #[derive(Clone, Default)]
@@ -26,7 +25,7 @@ pub(crate) struct TlsSection {
     /// The name that the certificate must be for, and that is sent, in place of the host's.
     pub(crate) server_name: Option<String>,
     /// Without it nothing at all is verified, even when a CA is given.
-    verify: bool,
+    pub(crate) verify: bool,
 }
 
 /// A file in PEM, or the same as base64 in the entry itself.
@@ -48,6 +47,18 @@ impl TlsSection {
         Self {
             verify: true,
             ..Self::default()
+        }
+    }
+
+    /// What an encrypted connection with these files is: authorities, and a certificate of the client's with its key.
+    pub(crate) fn of_files(ca: Option<&str>, certificate: Option<&str>, key: Option<&str>, verify: bool) -> Self {
+        let file = |path: Option<&str>| path.map(|path| Artifact::File(path.to_owned()));
+        Self {
+            ca: file(ca),
+            certificate: file(certificate),
+            key: file(key),
+            server_name: None,
+            verify,
         }
     }
 
@@ -77,7 +88,7 @@ impl TlsSection {
             match (file, data) {
                 (Some(_), Some(_)) => Err(malformed(
                     &format!("{name}Data"),
-                    "is given and so is the file: the server takes only one of them",
+                    &format!("is given and so is {name}File: the server takes only one of them"),
                 )),
                 (Some(file), None) => Ok(Some(Artifact::File(file))),
                 (None, data) => Ok(data.map(Artifact::Data)),
@@ -99,28 +110,27 @@ impl TlsSection {
         Ok(Some(section))
     }
 
-    /// What makes TLS connections of this section, as verified as it says; the reason if its files cannot be used.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
+    /// What makes TLS connections of this section, as verified as it says, to hosts with these names; the reason if its
+    /// files cannot be used.
+    pub(crate) fn client_config(&self, names: Names) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let builder = if self.verify {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
-                .build()
-                .map_err(|error| error.to_string())?;
-            builder.with_webpki_verifier(verifier)
-        } else {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anything(provider)))
+        let verifier = match self.verify {
+            true => Verifier::of_chain(self.roots()?, names, provider.clone())?,
+            false => Verifier::of_nothing(provider.clone()),
         };
-        let (Some(certificate), Some(key)) = (&self.certificate, &self.key) else {
-            return Ok(builder.with_no_client_auth());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let (certificate, key) = match (&self.certificate, &self.key) {
+            (None, None) => return Ok(builder.with_no_client_auth()),
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => return Err("a client certificate needs both certFile and keyFile".to_owned()),
         };
         let chain = certificates(certificate, "cert")?;
         let key = PrivateKeyDer::from_pem_slice(&key.read("key")?)
-            .map_err(|_| "keyFile or keyData holds no private key in PEM".to_owned())?;
+            .map_err(|_| format!("{} holds no private key in PEM", key.place("key")))?;
         builder
             .with_client_auth_cert(chain, key)
             .map_err(|error| format!("certificate and key: {error}"))
@@ -132,7 +142,9 @@ impl TlsSection {
         match &self.ca {
             Some(ca) => {
                 for certificate in certificates(ca, "ca")? {
-                    roots.add(certificate).map_err(|error| format!("caFile: {error}"))?;
+                    roots
+                        .add(certificate)
+                        .map_err(|error| format!("{}: {error}", ca.place("ca")))?;
                 }
             }
             None => {
@@ -146,10 +158,20 @@ impl TlsSection {
 impl Artifact {
     fn read(&self, name: &str) -> Result<Vec<u8>, String> {
         match self {
-            Self::File(path) => std::fs::read(Path::new(path)).map_err(|error| format!("{name}File {path}: {error}")),
+            Self::File(path) => {
+                std::fs::read(Path::new(path)).map_err(|error| format!("{}: {error}", self.place(name)))
+            }
             Self::Data(data) => BASE64_STANDARD
                 .decode(data.trim())
-                .map_err(|_| format!("{name}Data is no base64")),
+                .map_err(|_| format!("{} is no base64", self.place(name))),
+        }
+    }
+
+    /// Where it is, for messages.
+    fn place(&self, name: &str) -> String {
+        match self {
+            Self::File(path) => format!("{name}File {path}"),
+            Self::Data(_) => format!("{name}Data"),
         }
     }
 }
@@ -159,10 +181,7 @@ fn certificates(artifact: &Artifact, name: &str) -> Result<Vec<CertificateDer<'s
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(match artifact {
-            Artifact::File(path) => format!("{name}File {path} holds no certificate in PEM"),
-            Artifact::Data(_) => format!("{name}Data holds no certificate in PEM"),
-        }),
+        _ => Err(format!("{} holds no certificate in PEM", artifact.place(name))),
     }
 }
 
@@ -171,54 +190,5 @@ fn given(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, ()> 
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(()),
-    }
-}
-
-/// Takes any certificate, as the server does without `enableHostVerification`.
-#[derive(Debug)]
-struct Anything(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

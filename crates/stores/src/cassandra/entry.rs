@@ -10,6 +10,7 @@ use scylla::statement::Consistency;
 use serde_json::{Map, Value};
 
 use crate::error::OpenError;
+use crate::tls_section::TlsSection;
 
 /// The port when the entry names none: the client library's default.
 const PORT: u16 = 9042;
@@ -30,30 +31,13 @@ pub(crate) struct CassandraEntry {
     pub(super) datacenter: Option<String>,
     pub(super) connections: Option<NonZeroUsize>,
     pub(super) connect_timeout: Duration,
-    pub(super) tls: Option<CassandraTls>,
+    pub(super) tls: Option<TlsSection>,
     /// What reads ask for: the entry's, and never less than a local quorum. See [`consistency`].
     pub(super) consistency: Consistency,
     /// Connect to the hosts named and to no other node of the cluster.
     pub(super) only_named: bool,
     /// The name under which every node is reached, whatever address it gives.
     pub(super) advertised: Option<String>,
-}
-
-/// The `tls` section (1.23.1: common/auth/tls.go).
-pub(super) struct CassandraTls {
-    pub(super) ca: Option<Pem>,
-    pub(super) certificate: Option<Pem>,
-    pub(super) key: Option<Pem>,
-    pub(super) server_name: Option<String>,
-    /// Without it nothing of the server's certificate is verified, as at the server.
-    pub(super) verify: bool,
-}
-
-/// Where a certificate or key is.
-pub(super) enum Pem {
-    File(String),
-    /// Base64 of the PEM text.
-    Data(String),
 }
 
 impl CassandraEntry {
@@ -86,7 +70,7 @@ impl CassandraEntry {
                 .and_then(|connections| usize::try_from(connections).ok())
                 .and_then(NonZeroUsize::new),
             connect_timeout: fields.duration("connectTimeout")?.unwrap_or(CONNECT_TIMEOUT),
-            tls: tls(&fields)?,
+            tls: TlsSection::parse(section.get("tls"), "cassandra.tls")?,
             consistency: consistency(&fields)?,
             only_named: fields.flag("disableInitialHostLookup")?,
             advertised: advertised(&fields)?,
@@ -201,31 +185,6 @@ fn advertised(fields: &Fields<'_>) -> Result<Option<String>, OpenError> {
     }
 }
 
-fn tls(fields: &Fields<'_>) -> Result<Option<CassandraTls>, OpenError> {
-    let Some(tls) = fields.section("tls")? else {
-        return Ok(None);
-    };
-    if !tls.flag("enabled")? {
-        return Ok(None);
-    }
-    let pem = |file: &str, data: &str| match (tls.text(file)?, tls.text(data)?) {
-        (Some(_), Some(_)) => Err(tls.malformed(
-            data,
-            &format!("and {file} are both given; the server takes one of them"),
-        )),
-        (Some(file), None) => Ok(Some(Pem::File(file))),
-        (None, Some(data)) => Ok(Some(Pem::Data(data))),
-        (None, None) => Ok(None),
-    };
-    Ok(Some(CassandraTls {
-        ca: pem("caFile", "caData")?,
-        certificate: pem("certFile", "certData")?,
-        key: pem("keyFile", "keyData")?,
-        server_name: tls.text("serverName")?,
-        verify: tls.flag("enableHostVerification")?,
-    }))
-}
-
 /// A mapping of the entry, with its path for messages. Those say the type that was found and never the value of a field
 /// that may hold a secret.
 #[derive(Clone, Copy)]
@@ -330,7 +289,7 @@ mod tests {
             "consistency": {"default": {"consistency": "all", "serialConsistency": "local_serial"}},
             "disableInitialHostLookup": true,
             "addressTranslator": {"translator": "fixed-address-translator", "options": {"advertised-hostname": "lb"}},
-            "tls": {"enabled": "true", "caFile": "/ca.pem", "certData": "Zm9v", "keyFile": "", "enableHostVerification": true},
+            "tls": {"enabled": "true", "caFile": "/ca.pem", "certData": "", "keyFile": "", "enableHostVerification": true},
         }));
         let hosts = [("10.0.0.1", 9142), ("node-b", 9043), ("::1", 9044), ("::2", 9142)];
         assert_eq!(entry.hosts, hosts.map(|(host, port)| (host.to_owned(), port)));
@@ -339,12 +298,7 @@ mod tests {
         assert_eq!(entry.connect_timeout, Duration::from_secs(90));
         assert_eq!(entry.consistency, Consistency::All);
         assert_eq!((entry.only_named, entry.advertised.as_deref()), (true, Some("lb")));
-        let Some(tls) = entry.tls.as_ref() else {
-            panic!("TLS is on")
-        };
-        assert!(tls.verify && tls.key.is_none());
-        assert!(matches!(&tls.ca, Some(Pem::File(path)) if path == "/ca.pem"));
-        assert!(matches!(&tls.certificate, Some(Pem::Data(data)) if data == "Zm9v"));
+        assert!(entry.tls.as_ref().is_some_and(|tls| tls.verify));
         assert!(!format!("{entry:?}").contains("s3cret"));
         assert!(entry.describe().contains("[::1]:9044"), "{entry:?}");
     }

@@ -18,6 +18,7 @@ use super::entry::{ElasticsearchEntry, Signing, host_and_port};
 use super::{fault, sign};
 use crate::error::OpenError;
 use crate::tls_section::TlsSection;
+use crate::verifier::Names;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -254,7 +255,7 @@ fn nodes(entry: &ElasticsearchEntry, urls: &[Url]) -> Result<Vec<Node>, OpenErro
     };
     // https without a section is verified against what this machine trusts, as Go does it.
     let section = entry.tls.clone().unwrap_or_else(TlsSection::verified);
-    let config = section.client_config().map_err(tls)?;
+    let config = section.client_config(Names::Host).map_err(tls)?;
     let nodes = urls.iter().map(|url| {
         let builder = ClientBuilder::new()
             .connect_timeout(CONNECT_TIMEOUT)

@@ -1,22 +1,13 @@
 //! TLS to PostgreSQL, as the server's own drivers understand `sslmode` and the `tls` section
 //! (1.30.8: sqlplugin/postgresql/session/session.go).
 
-use std::path::Path;
-use std::sync::Arc;
-
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
-};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::entry::PostgresEntry;
 use crate::error::OpenError;
+use crate::tls_section::TlsSection;
+use crate::verifier::Names;
 
 /// Whether a connection is encrypted, and what is verified.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,140 +76,24 @@ pub(super) fn connector(entry: &PostgresEntry, mode: &Mode) -> Result<MakeRustls
         store: entry.describe(),
         reason,
     };
-    let provider = Arc::new(ring::default_provider());
-    let verify = match mode {
-        Mode::Enabled { verify, .. } => *verify,
-        Mode::Disabled => Verify::Nothing,
+    let (verify, names) = match mode {
+        Mode::Enabled {
+            verify: Verify::Chain, ..
+        } => (true, Names::Any),
+        Mode::Enabled {
+            verify: Verify::ChainAndHost,
+            ..
+        } => (true, Names::Host),
+        Mode::Enabled {
+            verify: Verify::Nothing,
+            ..
+        }
+        | Mode::Disabled => (false, Names::Any),
     };
-    let verifier = Verifier::new(entry, verify, provider.clone()).map_err(failed)?;
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
     let certificate = file(entry, "sslcert", |tls| tls.cert_file.as_deref());
     let key = file(entry, "sslkey", |tls| tls.key_file.as_deref());
-    let config = match (certificate, key) {
-        (None, None) => builder.with_no_client_auth(),
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate).map_err(failed)?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| failed(format!("{key} holds no usable private key: {error}")))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| failed(error.to_string()))?
-        }
-        _ => {
-            return Err(failed(
-                "a client certificate needs both certFile and keyFile".to_owned(),
-            ));
-        }
-    };
-    Ok(MakeRustlsConnect::new(config))
-}
-
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error: rustls::pki_types::pem::Error| format!("{path} holds no usable certificate: {error}");
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(Path::new(path)).map_err(wrong)?.collect();
-    let certificates = certificates.map_err(wrong)?;
-    if certificates.is_empty() {
-        Err(format!("{path} holds no certificate"))
-    } else {
-        Ok(certificates)
-    }
-}
-
-/// Verifies as much as was asked for. Handshake signatures are always verified.
-#[derive(Debug)]
-struct Verifier {
-    verify: Verify,
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Verifier {
-    fn new(entry: &PostgresEntry, verify: Verify, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        if verify == Verify::Nothing {
-            return Ok(Self {
-                verify,
-                chain: None,
-                provider,
-            });
-        }
-        let mut roots = RootCertStore::empty();
-        match ca_file(entry) {
-            Some(path) => {
-                for certificate in certificates(path)? {
-                    roots.add(certificate).map_err(|error| format!("{path}: {error}"))?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|error| format!("no root certificates to verify with: {error}; set caFile"))?;
-        Ok(Self {
-            verify,
-            chain: Some(chain),
-            provider,
-        })
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let Some(chain) = &self.chain else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The chain is verified before the name, so that this says the chain is good.
-            Err(TlsError::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if self.verify == Verify::Chain => Ok(ServerCertVerified::assertion()),
-            verdict => verdict,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    let section = TlsSection::of_files(ca_file(entry), certificate, key, verify);
+    section.client_config(names).map(MakeRustlsConnect::new).map_err(failed)
 }
 
 #[cfg(test)]

@@ -123,12 +123,16 @@ async fn logins_and_certificates_are_checked() {
         json!({"caFile": file("other.pem")}),
         json!({"serverName": "other.test"}),
         json!({"serverName": null}),
-        json!({"keyFile": null}),
         json!({"certFile": "/no/such/file"}),
     ] {
         let refused = error(&entry(login.clone(), tls(bad.clone()))).await;
         assert!(matches!(refused, OpenError::Tls { .. }), "{bad}: {refused:?}");
     }
+    let half = error(&entry(login.clone(), tls(json!({"keyFile": null})))).await;
+    assert!(
+        matches!(&half, OpenError::Malformed { field, .. } if field == "cassandra.tls.certFile"),
+        "{half:?}"
+    );
     // It is for the node to refuse a client without a certificate.
     let stranger = error(&entry(login, tls(json!({"certFile": null, "keyFile": null})))).await;
     assert!(
