@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crossfade_visibility::keeps::{Column, Keeps};
+use crossfade_visibility::record::Key;
 
 /// The columns in the order in which records are read and written, with PostgreSQL's type for an absent one.
 /// `_version` is third so that both keys come first; nothing depends on it here (MySQL's driver moves it).
@@ -123,4 +124,16 @@ impl Columns {
             .replace("{parameters}", &parameters.join(", "))
             .replace("{assignments}", &assignments.join(", "))
     }
+}
+
+/// Whether every collation sorts a key among others of its kind as its bytes do: one of UUIDs in lower case, as keys are.
+pub(crate) fn sorts_as_bytes(key: &Key) -> bool {
+    let is_uuid = |text: &str| {
+        text.len() == 36
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+            })
+    };
+    is_uuid(&key.namespace_id) && is_uuid(&key.run_id)
 }

@@ -39,6 +39,7 @@ use self::connect::Lane;
 pub(crate) use self::entry::MysqlEntry;
 pub(crate) use self::inspect::{inspect, limits};
 use self::statements::Tables;
+use crate::columns::sorts_as_bytes;
 use crate::error::OpenError;
 use crate::schema::{ExpectedSchema, Family, OLDEST, SchemaVersion, missing};
 
@@ -281,18 +282,9 @@ impl Read for Mysql {
 fn in_byte_order(store: &str, rows: &[Row]) -> Result<bool, Error> {
     for row in rows {
         let key = row::key(store, row)?;
-        if !is_uuid(&key.namespace_id) || !is_uuid(&key.run_id) {
+        if !sorts_as_bytes(&key) {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether a text is a UUID in lower case.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
-        })
 }

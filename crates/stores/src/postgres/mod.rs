@@ -31,7 +31,7 @@ use tokio_postgres::types::ToSql;
 use self::connect::{Lane, Session};
 pub(crate) use self::inspect::{LIMITS, inspect};
 use self::row::Batch;
-use crate::columns::Columns;
+use crate::columns::{Columns, sorts_as_bytes};
 use crate::entry::PostgresEntry;
 use crate::error::OpenError;
 use crate::schema::{Family, OLDEST, STANDARD, missing, missing_columns};
@@ -429,18 +429,9 @@ fn halves<'a>(keys: impl IntoIterator<Item = &'a Key>) -> (Vec<&'a str>, Vec<&'a
 fn in_byte_order(store: &str, rows: &[Row]) -> Result<bool, Error> {
     for row in rows {
         let key = row::key(store, row)?;
-        if !is_uuid(&key.namespace_id) || !is_uuid(&key.run_id) {
+        if !sorts_as_bytes(&key) {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether a text is a UUID in lower case.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
-        })
 }
