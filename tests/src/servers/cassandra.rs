@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -12,11 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::cache::Cache;
-use super::java::{self, Java, Server};
+use super::java;
 use super::jvm::{CASSANDRA_5_0_9, find_or_fetch};
+use super::node::Node;
 use super::ports::free_ports;
 use super::postgres::{SchemaKind, SchemaTool};
-use super::processes::{Processes, Signal};
+use super::processes::Processes;
 use super::progress::Progress;
 
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -101,8 +103,21 @@ impl Options {
 /// A node that runs. It is stopped when dropped.
 #[derive(Debug)]
 pub struct Cassandra {
-    server: Server,
-    port: u16,
+    node: Node,
+}
+
+impl Deref for Cassandra {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl DerefMut for Cassandra {
+    fn deref_mut(&mut self) -> &mut Node {
+        &mut self.node
+    }
 }
 
 impl Cassandra {
@@ -143,84 +158,18 @@ impl Cassandra {
         arguments.extend(["-cp".into(), CASSANDRA_5_0_9.class_path(&home)?]);
         arguments.push("org.apache.cassandra.service.CassandraDaemon".into());
         let mut node = Self {
-            server: Server::new(&options.name, folder, Java::find()?, arguments),
-            port: ports[0],
+            node: Node::new(&options.name, folder, ports[0], arguments, READY_WITHIN)?,
         };
         node.resume(processes).await?;
         Ok(node)
     }
 
-    /// Starts the node again on its port and its data, after [`Self::stop`] or [`Self::kill`]; one that runs is stopped.
+    /// Starts the node again on its port and its data, after [`Node::stop`] or [`Node::kill`]; one that runs is stopped.
     ///
     /// # Errors
     /// When it does not answer clients within three minutes: with the end of its log.
     pub async fn resume(&mut self, processes: &Processes) -> Result<()> {
-        self.server.start(processes)?;
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let refused = match tokio::time::timeout(Duration::from_secs(5), answers(self.port)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => format!("{error:#}"),
-                Err(_) => "no answer within 5 s".to_owned(),
-            };
-            if Instant::now() > deadline || !self.server.is_running() {
-                bail!(
-                    "{} did not start: {refused}\n{}",
-                    self.server.name,
-                    super::temporal::tail(&self.log())
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Stops the node as an administrator would.
-    ///
-    /// # Errors
-    /// When it cannot be signalled.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.stop()
-    }
-
-    /// Kills the node: its next start replays its commit log.
-    ///
-    /// # Errors
-    /// When it cannot be signalled.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// Freezes the node: connections are still taken, nothing is answered.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&self) -> Result<()> {
-        self.server.signal(Signal::Stop)
-    }
-
-    /// Lets a frozen node go on.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&self) -> Result<()> {
-        self.server.signal(Signal::Continue)
-    }
-
-    /// Leaves the node running when this value is dropped.
-    pub fn keep(&mut self) {
-        self.server.keep();
-    }
-
-    /// The port for clients on 127.0.0.1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The node's log.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.server.log()
+        self.node.start(processes, |node: &Node| answers(node.port())).await
     }
 
     /// Creates `keyspace` and sets up Temporal's schema `kind` in it, with Temporal's own tool.
@@ -248,7 +197,7 @@ impl Cassandra {
         }
         for arguments in steps {
             let mut command = Command::new(&tool.program);
-            command.args(["--endpoint", "127.0.0.1", "--port", &self.port.to_string()]);
+            command.args(["--endpoint", "127.0.0.1", "--port", &self.port().to_string()]);
             if arguments[0] != "create-keyspace" {
                 command.args(["--keyspace", keyspace]);
             }
@@ -271,7 +220,7 @@ impl Cassandra {
     /// The server's own datastore entry for `keyspace`, with the keys of Temporal's own samples.
     #[must_use]
     pub fn datastore(&self, keyspace: &str) -> Value {
-        json!({"cassandra": {"hosts": "127.0.0.1", "port": self.port, "keyspace": keyspace}})
+        json!({"cassandra": {"hosts": "127.0.0.1", "port": self.port(), "keyspace": keyspace}})
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use opensearch::OpenSearch;
@@ -14,10 +15,11 @@ use opensearch::http::{Method, Url};
 use serde_json::{Value, json};
 
 use super::cache::Cache;
-use super::java::{self, Java, Server};
+use super::java;
 use super::jvm::{ELASTICSEARCH_7_10_2, JvmRelease, find_or_fetch};
+use super::node::Node;
 use super::ports::free_ports;
-use super::processes::{Processes, Signal};
+use super::processes::Processes;
 use super::progress::Progress;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -62,8 +64,21 @@ impl Options {
 /// A node that runs. It is stopped when dropped.
 #[derive(Debug)]
 pub struct Elasticsearch {
-    server: Server,
-    port: u16,
+    node: Node,
+}
+
+impl Deref for Elasticsearch {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl DerefMut for Elasticsearch {
+    fn deref_mut(&mut self) -> &mut Node {
+        &mut self.node
+    }
 }
 
 impl Elasticsearch {
@@ -109,99 +124,37 @@ impl Elasticsearch {
                 .map(|(name, value)| format!("{name}={value}").into()),
         );
         let mut node = Self {
-            server: Server::new(&options.name, folder, Java::find()?, arguments),
-            port: ports[0],
+            node: Node::new(&options.name, folder, ports[0], arguments, READY_WITHIN)?,
         };
         node.resume(processes).await?;
         Ok(node)
     }
 
-    /// Starts the node again on its port and its data, after [`Self::stop`] or [`Self::kill`]; one that runs is stopped.
+    /// Starts the node again on its port and its data, after [`Node::stop`] or [`Node::kill`]; one that runs is stopped.
     ///
     /// # Errors
     /// When it is not ready (green or yellow) within two minutes: with the end of its log.
     pub async fn resume(&mut self, processes: &Processes) -> Result<()> {
-        self.server.start(processes)?;
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let refused = match self
-                .request(Method::Get, "/_cluster/health?wait_for_status=yellow&timeout=1s", None)
-                .await
-            {
-                Ok((200, _)) => return Ok(()),
-                Ok((status, answer)) => format!("it answers {status}: {answer}"),
-                Err(error) => format!("{error:#}"),
-            };
-            if Instant::now() > deadline || !self.server.is_running() {
-                bail!(
-                    "{} did not start: {refused}\n{}",
-                    self.server.name,
-                    super::temporal::tail(&self.log())
-                );
+        let ready = async |node: &Node| {
+            let health = "/_cluster/health?wait_for_status=yellow&timeout=1s";
+            match request(&url(node), Method::Get, health, None).await? {
+                (200, _) => Ok(()),
+                (status, answer) => bail!("it answers {status}: {answer}"),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Stops the node as an administrator would.
-    ///
-    /// # Errors
-    /// When it cannot be signalled.
-    pub fn stop(&mut self) -> Result<()> {
-        self.server.stop()
-    }
-
-    /// Kills the node: its next start recovers from its log.
-    ///
-    /// # Errors
-    /// When it cannot be signalled.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// Freezes the node: connections are still taken, nothing is answered.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&self) -> Result<()> {
-        self.server.signal(Signal::Stop)
-    }
-
-    /// Lets a frozen node go on.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&self) -> Result<()> {
-        self.server.signal(Signal::Continue)
-    }
-
-    /// Leaves the node running when this value is dropped.
-    pub fn keep(&mut self) {
-        self.server.keep();
-    }
-
-    /// The port on 127.0.0.1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+        };
+        self.node.start(processes, ready).await
     }
 
     /// `host:port`, as the server's config writes it in `url.host`.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port())
     }
 
     /// `http://host:port`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address())
-    }
-
-    /// The node's log.
-    #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.server.log()
+        url(self)
     }
 
     /// Sends one request, such as `PUT /_cluster/settings`, and returns the status and the JSON that came back.
@@ -258,6 +211,10 @@ impl Elasticsearch {
             "closeIdleConnectionsInterval": "15s",
         }})
     }
+}
+
+fn url(node: &Node) -> String {
+    format!("http://127.0.0.1:{}", node.port())
 }
 
 /// Sends one request to the node at `url`; returns the status and the JSON that came back (null for no body).

@@ -1,4 +1,4 @@
-//! The Java that this machine has, and the servers that run on it as processes of a testbed.
+//! The Java that this machine has, and what every server that runs on it is started with.
 
 use std::ffi::OsString;
 use std::fs;
@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
-
-use super::processes::{Processes, Running, Signal};
 
 /// The one Java that all of the servers run on: Cassandra 5.0 refuses newer ones, OpenSearch's runner older ones.
 const MAJOR: u32 = 17;
@@ -115,78 +113,6 @@ fn read_major(said: &str) -> Option<u32> {
     let version = said.split('"').nth(1)?;
     let version = version.strip_prefix("1.").unwrap_or(version);
     version.split(['.', '-', '_', '+']).next()?.parse().ok()
-}
-
-/// A server on Java: what starts it, and its process while it runs.
-#[derive(Debug)]
-pub(super) struct Server {
-    /// The name of the process among those of the testbed.
-    pub(super) name: String,
-    /// Where it runs and logs.
-    pub(super) folder: PathBuf,
-    java: Java,
-    arguments: Vec<OsString>,
-    running: Option<Running>,
-}
-
-impl Server {
-    /// A server that is not started yet; `arguments` are those of `java`.
-    pub(super) fn new(name: &str, folder: &Path, java: Java, arguments: Vec<OsString>) -> Self {
-        Self {
-            name: name.to_owned(),
-            folder: folder.to_owned(),
-            java,
-            arguments,
-            running: None,
-        }
-    }
-
-    /// Starts the process; one that runs is stopped before.
-    pub(super) fn start(&mut self, processes: &Processes) -> Result<()> {
-        self.stop()?;
-        let mut command = Command::new(self.java.program());
-        command.args(&self.arguments).current_dir(&self.folder);
-        // Options from outside would lift the bound on the heap.
-        command.env_remove("JAVA_TOOL_OPTIONS").env_remove("JDK_JAVA_OPTIONS");
-        self.running = Some(processes.spawn(&self.name, &mut command, &self.log())?);
-        Ok(())
-    }
-
-    /// Whether the process runs.
-    pub(super) fn is_running(&mut self) -> bool {
-        self.running.as_mut().is_some_and(Running::is_running)
-    }
-
-    pub(super) fn stop(&mut self) -> Result<()> {
-        self.end(Signal::Term)
-    }
-
-    pub(super) fn kill(&mut self) -> Result<()> {
-        self.end(Signal::Kill)
-    }
-
-    /// Sends [`Signal::Stop`] or [`Signal::Continue`].
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        self.running
-            .as_ref()
-            .with_context(|| format!("{} does not run", self.name))?
-            .signal(signal)
-    }
-
-    pub(super) fn keep(&mut self) {
-        if let Some(running) = &mut self.running {
-            running.keep();
-        }
-    }
-
-    /// Where its output goes.
-    pub(super) fn log(&self) -> PathBuf {
-        self.folder.join(format!("{}.log", self.name))
-    }
-
-    fn end(&mut self, signal: Signal) -> Result<()> {
-        self.running.take().map_or(Ok(()), |mut running| running.stop(signal))
-    }
 }
 
 /// The options that every one of these servers gets: a bounded heap, and a start that does not wait for the best code.

@@ -9,6 +9,7 @@ mod go;
 mod java;
 pub mod jvm;
 pub mod mysql;
+pub mod node;
 pub mod opensearch;
 pub mod ports;
 pub mod postgres;
