@@ -3,6 +3,7 @@
 //! Nothing here imports the product: what the testbed starts, what traffic remembers and what the judge reads
 //! would otherwise share the product's mistakes.
 
+pub mod bare;
 pub mod judge;
 pub mod migration;
 pub mod namespaces;

@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod bench;
 mod demo;
 mod servers;
 mod terminal;
@@ -23,6 +24,8 @@ enum Command {
     Servers(servers::Arguments),
     /// Migrate a real cluster under traffic on this machine, from nothing to the judge's verdict.
     Demo(demo::Arguments),
+    /// Measure copying and comparing against what the stores alone take, on real stores.
+    Bench(bench::Arguments),
     /// Prove the whole tree: format, lints, tests, documentation, end to end.
     Verify(verify::Arguments),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Servers(arguments) => servers::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     match outcome {

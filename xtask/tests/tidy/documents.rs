@@ -17,7 +17,7 @@ fn each_crate_has_its_section() {
     let crates = fs::read_dir(root().join("crates")).expect("crates");
     let missing: Vec<String> = crates
         .map(|entry| format!("crates/{}", entry.expect("an entry").file_name().display()))
-        .chain(["worker", "tests", "xtask"].map(ToOwned::to_owned))
+        .chain(["worker", "tests", "xtask", "bench"].map(ToOwned::to_owned))
         .map(|member| format!("### `{member}`"))
         .filter(|heading| !architecture.lines().any(|line| line.starts_with(heading.as_str())))
         .collect();

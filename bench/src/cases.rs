@@ -1,0 +1,35 @@
+//! The benchmarks, each a list of cases.
+
+pub(crate) mod compare;
+pub(crate) mod copy;
+pub(crate) mod cost;
+pub(crate) mod scale;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::job::Done;
+
+/// How to go about a benchmark.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope {
+    /// How many records.
+    pub(crate) records: u64,
+    /// How often each case is measured.
+    pub(crate) rounds: u32,
+    /// Whether to measure what others take, too.
+    pub(crate) peers: bool,
+}
+
+/// What our side spent, per case: beside the benchmark's own file, for whoever wants to know why.
+pub(crate) type Spent = BTreeMap<String, Done>;
+
+/// The database that everything is copied from.
+const SOURCE: &str = "bench_source";
+
+/// An entry of a SQL store, reached by another address.
+fn by_way_of(mut entry: Value, address: String) -> Value {
+    entry["sql"]["connectAddr"] = Value::String(address);
+    entry
+}

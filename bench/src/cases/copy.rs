@@ -1,0 +1,143 @@
+//! Copying: to an empty target, for each pair of families.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{SOURCE, Scope, Spent};
+use crate::job::{Job, Kind};
+use crate::measure::{Case, Round, case, note};
+use crate::stand::{Stand, timed};
+
+/// The targets of what is measured; each is gone before the next.
+const TARGET: &str = "bench_target";
+
+/// The index that others are copied from; its documents are what [`Job`] makes of the database's records.
+pub(super) const INDEX: &str = "source";
+
+/// Measures all pairs.
+///
+/// # Errors
+/// When a store refuses anything, or a copy is not whole.
+pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent)> {
+    let source = prepare(stand, scope.records).await?;
+    let mut cases = Vec::new();
+    let mut spent = Spent::new();
+    for name in [
+        "postgres-to-postgres",
+        "postgres-to-elasticsearch",
+        "elasticsearch-to-elasticsearch",
+    ] {
+        let mut rounds = Vec::new();
+        for number in 1..=scope.rounds {
+            note(&format!("{name}, round {number} of {}", scope.rounds));
+            rounds.push(match name {
+                "postgres-to-postgres" => to_postgres(stand, scope, &source).await?,
+                _ => to_elasticsearch(stand, scope, &source, name).await?,
+            });
+        }
+        if let Some(last) = rounds.last() {
+            spent.insert(name.to_owned(), last.done.clone());
+        }
+        cases.push(case(name, scope.records, &rounds));
+    }
+    Ok((cases, spent))
+}
+
+/// What bounds and peers are fed with.
+struct Prepared {
+    /// The records as binary `COPY` takes them.
+    rows: PathBuf,
+    /// The documents as bulk requests.
+    bodies: Vec<PathBuf>,
+}
+
+async fn prepare(stand: &Stand, records: u64) -> Result<Prepared> {
+    sources(stand, records).await?;
+    let rows = stand.folder.path().join("rows");
+    stand.postgres.dump(SOURCE, &rows).await?;
+    let bodies = stand.elasticsearch.bodies(INDEX, stand.folder.path()).await?;
+    Ok(Prepared { rows, bodies })
+}
+
+/// Makes the source database, and the source index as a copy of it, which also warms the node up.
+pub(super) async fn sources(stand: &Stand, records: u64) -> Result<()> {
+    note(&format!("making {records} records"));
+    let (postgres, elasticsearch) = (&stand.postgres, &stand.elasticsearch);
+    postgres.fresh(SOURCE).await?;
+    postgres.fill(SOURCE, records).await?;
+    elasticsearch.fresh(INDEX).await?;
+    let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &elasticsearch.entry(INDEX));
+    job.spawn(&[]).await?;
+    elasticsearch.refresh(INDEX).await?;
+    elasticsearch.expect(INDEX, records).await
+}
+
+async fn to_postgres(stand: &Stand, scope: Scope, source: &Prepared) -> Result<Round> {
+    let postgres = &stand.postgres;
+    let rows = &source.rows;
+
+    postgres.fresh(TARGET).await?;
+    postgres.settle().await?;
+    let bound = timed(async {
+        let indexes = postgres.drop_indexes(TARGET).await?;
+        postgres.load(TARGET, rows).await?;
+        postgres.build_indexes(TARGET, indexes).await
+    });
+    let bound = bound.await?;
+
+    postgres.fresh(TARGET).await?;
+    postgres.settle().await?;
+    let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &postgres.entry(TARGET));
+    let mut round = Round::of(job.spawn(&[]).await?.0, bound);
+
+    if scope.peers {
+        postgres.fresh(TARGET).await?;
+        postgres.settle().await?;
+        let peer = timed(postgres.load(TARGET, rows)).await?;
+        round.peers.insert("copy_into_indexed_table".to_owned(), peer);
+    }
+    postgres.drop(TARGET).await?;
+    Ok(round)
+}
+
+async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: &str) -> Result<Round> {
+    let elasticsearch = &stand.elasticsearch;
+    elasticsearch.fresh("target").await?;
+    let bound = timed(elasticsearch.load("target", &source.bodies)).await?;
+    elasticsearch.expect("target", scope.records).await?;
+
+    elasticsearch.fresh("target").await?;
+    let is_from_index = name == "elasticsearch-to-elasticsearch";
+    let from = if is_from_index {
+        elasticsearch.entry(INDEX)
+    } else {
+        stand.postgres.entry(SOURCE)
+    };
+    let job = Job::whole(Kind::Copy, &from, &elasticsearch.entry("target"));
+    let mut round = Round::of(job.spawn(&[]).await?.0, bound);
+    round.seconds += timed(elasticsearch.refresh("target")).await?;
+    elasticsearch.expect("target", scope.records).await?;
+
+    if scope.peers && is_from_index {
+        for (peer, slices) in [("reindex", 1), ("reindex_2_slices", 2)] {
+            elasticsearch.fresh("target").await?;
+            let seconds = timed(elasticsearch.reindex(INDEX, "target", slices)).await?;
+            elasticsearch.expect("target", scope.records).await?;
+            round.peers.insert(peer.to_owned(), seconds);
+        }
+        elasticsearch.fresh("target").await?;
+        let mut is_there = false;
+        let seconds = timed(async {
+            is_there = elasticsearch.elasticdump(INDEX, "target").await?;
+            Ok(())
+        });
+        let seconds = seconds.await?;
+        if is_there {
+            elasticsearch.expect("target", scope.records).await?;
+            round.peers.insert("elasticdump".to_owned(), seconds);
+        }
+    }
+    elasticsearch.drop("target").await?;
+    Ok(round)
+}

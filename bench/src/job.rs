@@ -1,0 +1,232 @@
+//! One copy or comparison in a process of its own, so that its memory and its time on a processor are known.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use crossfade_stores::{Store, open};
+use crossfade_visibility::compare::{self, compare};
+use crossfade_visibility::copy::{self, Step, copy};
+use crossfade_visibility::ports::{Range, Target};
+use crossfade_visibility::record::Key;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::measure;
+use crate::timed::{Clock, Phase, Timed};
+
+/// Records at a time, as `crossfade copy` has it.
+const PAGE: usize = 1_000;
+
+/// Ticks of `/proc/PID/stat` in a second: Linux has promised a hundred to programs for as long as there were others.
+const TICKS: f64 = 100.0;
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// Carry what the target lacks.
+    Copy,
+    /// Tell the drift, which there must be none of.
+    Compare,
+}
+
+/// An order for a process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// What to do.
+    pub(crate) kind: Kind,
+    /// The source's datastore entry.
+    pub(crate) from: Value,
+    /// The target's.
+    pub(crate) to: Value,
+    /// Only keys after this one: Namespace id and run id.
+    pub(crate) after: Option<(String, String)>,
+    /// Only keys up to this one.
+    pub(crate) until: Option<(String, String)>,
+}
+
+/// What a process tells of itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// Records copied, or compared.
+    pub(crate) records: u64,
+    /// How long it took, from open stores to the end.
+    pub(crate) seconds: f64,
+    /// Time on processors within that, of the process and of the kernel for it.
+    pub(crate) cpu_seconds: f64,
+    /// The most memory it ever held, in megabytes (10^6 bytes).
+    pub(crate) peak_rss_mb: f64,
+    /// Its calls to the stores.
+    pub(crate) phases: Vec<Phase>,
+}
+
+impl Job {
+    /// A job over all records.
+    pub(crate) fn whole(kind: Kind, from: &Value, to: &Value) -> Self {
+        Self {
+            kind,
+            from: from.clone(),
+            to: to.clone(),
+            after: None,
+            until: None,
+        }
+    }
+
+    /// Has this program do the job in another process, run by `wrapper` where one is given (a profiler with its options);
+    /// what it tells, and what it wrote to standard error.
+    ///
+    /// # Errors
+    /// When it fails: with what it said.
+    pub(crate) async fn spawn(&self, wrapper: &[&str]) -> Result<(Done, String)> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut command = match wrapper.split_first() {
+            Some((first, rest)) => {
+                let mut command = tokio::process::Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => tokio::process::Command::new(program),
+        };
+        command
+            .arg("job")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().context("cannot run this program again")?;
+        // Through a pipe: entries hold passwords, and everybody can read the arguments of a process.
+        let order = serde_json::to_vec(self)?;
+        let mut input = child.stdin.take().context("no pipe to the process")?;
+        input.write_all(&order).await?;
+        drop(input);
+        let output = child.wait_with_output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            bail!("the process ended with {}: {}", output.status, said.trim());
+        }
+        let done = serde_json::from_slice(&output.stdout).context("the process told nothing that can be read")?;
+        Ok((done, said))
+    }
+
+    fn range(&self) -> Range {
+        let key = |(namespace, run): &(String, String)| Key::new(namespace.clone(), run.clone());
+        Range {
+            namespace_id: None,
+            after: self.after.as_ref().map(key),
+            until: self.until.as_ref().map(key),
+        }
+    }
+
+    async fn carry_out(&self, source: &Store, target: &Store, clock: &Clock) -> Result<u64> {
+        let reader = |role, store: &Store| Timed {
+            role,
+            port: store.read(),
+            clock: clock.clone(),
+        };
+        let (from, held) = (reader("source", source), reader("target", target));
+        let range = self.range();
+        match self.kind {
+            Kind::Copy => {
+                let write = Timed {
+                    role: "target",
+                    port: target.write(),
+                    clock: clock.clone(),
+                };
+                let to = Target {
+                    read: &held,
+                    write: &write,
+                };
+                let begin = copy::Progress {
+                    cursor: range.after.clone(),
+                    ..copy::Progress::default()
+                };
+                let options = copy::Options { page: PAGE };
+                let mut on = |_: &copy::Progress| Step::Continue;
+                let progress = copy(&from, to, &range, begin, options, &mut on).await?.progress;
+                if progress.written != progress.scanned {
+                    bail!(
+                        "{} records were read and {} written",
+                        progress.scanned,
+                        progress.written
+                    );
+                }
+                Ok(progress.written)
+            }
+            Kind::Compare => {
+                let mut on = |_: &compare::Progress| Step::Continue;
+                let options = compare::Options::default();
+                let outcome = compare(
+                    &from,
+                    &held,
+                    None,
+                    &range,
+                    compare::Progress::default(),
+                    options,
+                    &mut on,
+                )
+                .await?;
+                if !outcome.is_clean() {
+                    bail!("the stores differ in {} records", outcome.progress.drift.total());
+                }
+                Ok(outcome.progress.source_records)
+            }
+        }
+    }
+}
+
+/// Does the job that standard input describes, and writes what it came to to standard output.
+///
+/// # Errors
+/// When it cannot be done.
+pub(crate) async fn run() -> Result<()> {
+    let mut order = String::new();
+    std::io::stdin().read_to_string(&mut order)?;
+    let job: Job = serde_json::from_str(&order).context("standard input is no job")?;
+    let (source, target) = (open(&job.from).await?, open(&job.to).await?);
+    let clock = Clock::default();
+    let (begun, cpu) = (Instant::now(), cpu_seconds()?);
+    let records = job.carry_out(&source, &target, &clock).await?;
+    let done = Done {
+        records,
+        seconds: begun.elapsed().as_secs_f64(),
+        cpu_seconds: cpu_seconds()? - cpu,
+        peak_rss_mb: peak_rss_mb()?,
+        phases: clock.phases(),
+    };
+    measure::say(&serde_json::to_string(&done)?);
+    Ok(())
+}
+
+/// This process's time on processors so far.
+fn cpu_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").context("this needs Linux's /proc")?;
+    // The program's name, in brackets, may hold anything; user and system time are the 14th and 15th field.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = after_name.split(' ').skip(11).take(2);
+    let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(ticks / TICKS)
+}
+
+/// The most memory that this process ever held.
+fn peak_rss_mb() -> Result<f64> {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).context("this needs Linux's /proc")?;
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok())
+        .context("/proc/self/status has no VmHWM")?;
+    Ok((kibibytes * 1024.0 / 1e5).round() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_knows_its_memory_and_its_time() {
+        assert!((1.0..2_000.0).contains(&super::peak_rss_mb().unwrap()));
+        assert!(super::cpu_seconds().unwrap() < 3_600.0);
+    }
+}

@@ -1,0 +1,149 @@
+//! Copy and compare against the bounds of the stores: what `cargo xtask bench` builds optimised and runs.
+//!
+//! Nothing starts a server here: a file says where they are. Each copy and each comparison that is measured is a process
+//! of its own (`job`), so that its memory and its time on a processor are known.
+
+mod cases;
+mod distance;
+mod job;
+mod measure;
+mod records;
+mod stand;
+mod timed;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::cases::{Scope, Spent};
+use crate::job::Kind;
+use crate::measure::{Case, note, say};
+use crate::stand::Stand;
+
+#[derive(Debug, Parser)]
+#[command(about = "Copy and compare against the bounds of the stores, on real servers")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// To an empty target, for each pair of families.
+    Copy(Options),
+    /// Pairs without any drift.
+    Compare(Options),
+    /// One, two and four processes, with far stores.
+    Scale {
+        #[command(flatten)]
+        options: Options,
+        /// How far the stores are, one way, in milliseconds.
+        #[arg(long, default_value_t = 50)]
+        distance_ms: u64,
+    },
+    /// Do the job that standard input describes.
+    #[command(hide = true)]
+    Job,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// A JSON file with two datastore entries: `postgres` and `elasticsearch`.
+    #[arg(long, value_name = "FILE")]
+    stores: PathBuf,
+    /// How many records.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
+    records: u64,
+    /// How often each case is measured; its times are the medians.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Leave out what others take, which is most of the time.
+    #[arg(long)]
+    without_peers: bool,
+    /// Count instructions per record as well, by valgrind (needs 3,000 records).
+    #[arg(long)]
+    instructions: bool,
+    /// The folder for the results.
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    output: PathBuf,
+}
+
+impl Options {
+    fn scope(&self) -> Scope {
+        Scope {
+            records: self.records,
+            rounds: self.rounds,
+            peers: !self.without_peers,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Copy(options) => {
+            let stand = Stand::read(&options.stores)?;
+            let results = cases::copy::run(&stand, options.scope()).await?;
+            tell("copy", &options, &stand, Some(Kind::Copy), results).await
+        }
+        Command::Compare(options) => {
+            let stand = Stand::read(&options.stores)?;
+            let results = cases::compare::run(&stand, options.scope()).await?;
+            tell("compare", &options, &stand, Some(Kind::Compare), results).await
+        }
+        Command::Scale { options, distance_ms } => {
+            let stand = Stand::read(&options.stores)?;
+            let one_way = Duration::from_millis(distance_ms);
+            let results = cases::scale::run(&stand, options.scope(), one_way).await?;
+            say(&format!("{distance_ms} ms to the stores, {distance_ms} ms back"));
+            tell("scale", &options, &stand, None, results).await
+        }
+        Command::Job => job::run().await,
+    }
+}
+
+/// Prints what was measured and writes it down.
+async fn tell(
+    name: &str,
+    options: &Options,
+    stand: &Stand,
+    counted: Option<Kind>,
+    (cases, spent): (Vec<Case>, Spent),
+) -> Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (postgres, elasticsearch) = (stand.postgres.version().await?, stand.elasticsearch.version().await?);
+    say(&format!(
+        "{postgres}, {elasticsearch}, {processors} processors for everything, {} round(s)\n",
+        options.rounds
+    ));
+    say(&measure::table(&cases));
+    for (case, done) in &spent {
+        say(&measure::phases(case, done));
+    }
+    measure::write(&options.output, name, &cases)?;
+    measure::write(&options.output, &format!("{name}-spent"), &spent)?;
+    if let Some(kind) = counted.filter(|_| options.instructions) {
+        let costs = cases::cost::run(stand, kind).await?;
+        for cost in &costs {
+            say(&format!(
+                "{}: {} instructions a record",
+                cost.case, cost.instructions_per_record
+            ));
+        }
+        measure::write(&options.output, &format!("{name}-instructions"), &costs)?;
+    }
+    Ok(())
+}

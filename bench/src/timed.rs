@@ -1,0 +1,134 @@
+//! Both ports of a store with a clock at each call: where the time of a copy or a comparison goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use crossfade_visibility::keeps::Keeps;
+use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::record::{Key, Record};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The calls of one kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Phase {
+    /// Which store and call.
+    pub(crate) name: String,
+    /// How many.
+    pub(crate) calls: u64,
+    /// How long they took, those at one time counted each.
+    pub(crate) seconds: f64,
+}
+
+/// The clock that all of a job's stores share.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Clock(Arc<Mutex<BTreeMap<String, (u64, Duration)>>>);
+
+impl Clock {
+    /// What was measured so far, by name.
+    pub(crate) fn phases(&self) -> Vec<Phase> {
+        let Ok(phases) = self.0.lock() else { return Vec::new() };
+        let phase = |(name, (calls, took)): (&String, &(u64, Duration))| Phase {
+            name: name.clone(),
+            calls: *calls,
+            seconds: took.as_secs_f64(),
+        };
+        phases.iter().map(phase).collect()
+    }
+
+    async fn time<T>(&self, role: &str, call: &str, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = work.await;
+        let took = begun.elapsed();
+        if let Ok(mut phases) = self.0.lock() {
+            let (calls, sum) = phases.entry(format!("{role} {call}")).or_default();
+            *calls += 1;
+            *sum += took;
+        }
+        done
+    }
+}
+
+/// One port of a store, timed.
+pub(crate) struct Timed<P> {
+    /// The store's part: `source` or `target`.
+    pub(crate) role: &'static str,
+    /// The port.
+    pub(crate) port: P,
+    /// Where the times go.
+    pub(crate) clock: Clock,
+}
+
+#[async_trait]
+impl Read for Timed<Arc<dyn Read>> {
+    fn describe(&self) -> String {
+        self.port.describe()
+    }
+
+    fn precision(&self) -> Precision {
+        self.port.precision()
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.port.keeps()
+    }
+
+    fn versioned(&self) -> bool {
+        self.port.versioned()
+    }
+
+    fn hint(&self, record: &Record) {
+        self.port.hint(record);
+    }
+
+    async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.clock.time(self.role, "scan", self.port.scan(range, limit)).await
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        self.clock.time(self.role, "get", self.port.get(keys)).await
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        self.clock.time(self.role, "versions", self.port.versions(keys)).await
+    }
+
+    async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
+        self.clock.time(self.role, "count", self.port.count(namespace_id)).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        self.clock.time(self.role, "namespaces", self.port.namespaces()).await
+    }
+
+    async fn open_started_before(
+        &self,
+        before: Timestamp,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>, Error> {
+        let found = self.port.open_started_before(before, range, limit);
+        self.clock.time(self.role, "open", found).await
+    }
+}
+
+#[async_trait]
+impl Write for Timed<Arc<dyn Write>> {
+    fn describe(&self) -> String {
+        self.port.describe()
+    }
+
+    async fn put(&self, records: &[Record]) -> Result<u64, Error> {
+        self.clock.time(self.role, "put", self.port.put(records)).await
+    }
+
+    async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
+        self.clock.time(self.role, "rewrite", self.port.rewrite(changes)).await
+    }
+
+    async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
+        self.clock.time(self.role, "delete", self.port.delete(condemned)).await
+    }
+}
