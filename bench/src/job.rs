@@ -60,6 +60,8 @@ pub(crate) struct Done {
     pub(crate) cpu_seconds: f64,
     /// The most memory it ever held, in megabytes (10^6 bytes).
     pub(crate) peak_rss_mb: f64,
+    /// Its time with no call to a store under way.
+    pub(crate) alone_seconds: f64,
     /// Its calls to the stores.
     pub(crate) phases: Vec<Phase>,
 }
@@ -144,7 +146,7 @@ impl Job {
                     cursor: range.after.clone(),
                     ..copy::Progress::default()
                 };
-                let options = copy::Options { page: PAGE };
+                let options = copy::Options::pages_of(PAGE);
                 let mut on = |_: &copy::Progress| Step::Continue;
                 let progress = copy(&from, to, &range, begin, options, &mut on).await?.progress;
                 if progress.written != progress.scanned {
@@ -190,9 +192,11 @@ pub(crate) async fn run() -> Result<()> {
     let clock = Clock::default();
     let (begun, cpu) = (Instant::now(), cpu_seconds()?);
     let records = job.carry_out(&source, &target, &clock).await?;
+    let seconds = begun.elapsed().as_secs_f64();
     let done = Done {
         records,
-        seconds: begun.elapsed().as_secs_f64(),
+        seconds,
+        alone_seconds: seconds - clock.waiting(),
         cpu_seconds: cpu_seconds()? - cpu,
         peak_rss_mb: peak_rss_mb()?,
         phases: clock.phases(),

@@ -126,28 +126,17 @@ pub(crate) fn table(cases: &[Case]) -> String {
 /// Where the time of our side went: each port's calls, as the last round had them.
 pub(crate) fn phases(name: &str, done: &Done) -> String {
     let mut rows = vec![["call", "calls", "seconds", "of the whole"].map(str::to_owned)];
-    let mut accounted = 0.0;
+    let mut row = |name: &str, calls: String, seconds: f64| {
+        let share = 100.0 * seconds / done.seconds.max(f64::EPSILON);
+        rows.push([name.to_owned(), calls, format!("{seconds:.2}"), format!("{share:.0} %")]);
+    };
     for phase in &done.phases {
-        accounted += phase.seconds;
-        rows.push([
-            phase.name.clone(),
-            phase.calls.to_string(),
-            format!("{:.2}", phase.seconds),
-            format!("{:.0} %", 100.0 * phase.seconds / done.seconds.max(f64::EPSILON)),
-        ]);
+        row(&phase.name, phase.calls.to_string(), phase.seconds);
     }
-    rows.push([
-        "between calls".to_owned(),
-        String::new(),
-        format!("{:.2}", done.seconds - accounted),
-        format!(
-            "{:.0} %",
-            100.0 * (done.seconds - accounted) / done.seconds.max(f64::EPSILON)
-        ),
-    ]);
+    row("no call under way", String::new(), done.alone_seconds);
     let cpu = 1e6 * done.cpu_seconds / done.records.max(1) as f64;
     format!(
-        "{name}: {:.2} s of {:.2} s on a processor, {cpu:.0} us a record (calls at one time count each)\n{}",
+        "{name}: {:.2} s on processors in {:.2} s, {cpu:.0} us a record (of calls under way together, each counts)\n{}",
         done.cpu_seconds,
         done.seconds,
         lines(&rows)

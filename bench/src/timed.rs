@@ -24,28 +24,53 @@ pub(crate) struct Phase {
 
 /// The clock that all of a job's stores share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Clock(Arc<Mutex<BTreeMap<String, (u64, Duration)>>>);
+pub(crate) struct Clock(Arc<Mutex<Times>>);
+
+#[derive(Debug, Default)]
+struct Times {
+    /// Calls and their time, by name.
+    calls: BTreeMap<String, (u64, Duration)>,
+    /// How many calls are under way, and since when any is.
+    under_way: u32,
+    since: Option<Instant>,
+    /// How long any call was under way.
+    waiting: Duration,
+}
 
 impl Clock {
     /// What was measured so far, by name.
     pub(crate) fn phases(&self) -> Vec<Phase> {
-        let Ok(phases) = self.0.lock() else { return Vec::new() };
+        let Ok(times) = self.0.lock() else { return Vec::new() };
         let phase = |(name, (calls, took)): (&String, &(u64, Duration))| Phase {
             name: name.clone(),
             calls: *calls,
             seconds: took.as_secs_f64(),
         };
-        phases.iter().map(phase).collect()
+        times.calls.iter().map(phase).collect()
+    }
+
+    /// For how many seconds at least one call was under way.
+    pub(crate) fn waiting(&self) -> f64 {
+        self.0.lock().map_or(0.0, |times| times.waiting.as_secs_f64())
     }
 
     async fn time<T>(&self, role: &str, call: &str, work: impl Future<Output = T>) -> T {
         let begun = Instant::now();
+        if let Ok(mut times) = self.0.lock() {
+            times.under_way += 1;
+            times.since.get_or_insert(begun);
+        }
         let done = work.await;
-        let took = begun.elapsed();
-        if let Ok(mut phases) = self.0.lock() {
-            let (calls, sum) = phases.entry(format!("{role} {call}")).or_default();
+        if let Ok(mut times) = self.0.lock() {
+            let (calls, sum) = times.calls.entry(format!("{role} {call}")).or_default();
             *calls += 1;
-            *sum += took;
+            *sum += begun.elapsed();
+            times.under_way -= 1;
+            if times.under_way == 0
+                && let Some(since) = times.since.take()
+            {
+                times.waiting += since.elapsed();
+            }
         }
         done
     }

@@ -92,6 +92,7 @@ fn together(all: impl Iterator<Item = Done>) -> Done {
     all.reduce(|mut sum, one| {
         sum.records += one.records;
         sum.cpu_seconds += one.cpu_seconds;
+        sum.alone_seconds = sum.alone_seconds.max(one.alone_seconds);
         sum.seconds = sum.seconds.max(one.seconds);
         sum.peak_rss_mb = sum.peak_rss_mb.max(one.peak_rss_mb);
         for phase in one.phases {
