@@ -5,7 +5,9 @@
 mod indices;
 
 use anyhow::Result;
-use e2e::servers::binaries::{Release, TEMPORAL_1_23_1, TEMPORAL_1_27_3, TEMPORAL_1_30_8, TEMPORAL_1_32_2};
+use e2e::servers::binaries::{
+    Release, TEMPORAL_1_21_6, TEMPORAL_1_23_1, TEMPORAL_1_27_3, TEMPORAL_1_30_8, TEMPORAL_1_32_2,
+};
 use e2e::story::{Orders, migrates};
 use e2e::testbed::Engine::{self, *};
 use e2e::testbed::Plan;
@@ -30,6 +32,7 @@ pairs! {
     postgres_to_postgres_on_1_27_3: TEMPORAL_1_27_3, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
     postgres_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
     sqlite_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Sqlite => Postgres, Orders::WithAttributes, ["sqlite", "postgres12"];
+    elasticsearch_to_another_index_on_1_21_6: TEMPORAL_1_21_6, Elasticsearch => Elasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
     elasticsearch_to_another_index_on_1_23_1: TEMPORAL_1_23_1, Elasticsearch => Elasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
     elasticsearch_to_another_index_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => Elasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
     elasticsearch_to_another_elasticsearch_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => OtherElasticsearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
