@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossfade_visibility::indexing::Indexing;
 use crossfade_visibility::limits::Limits;
 use crossfade_visibility::ports::{Read, Target, Write};
 use serde_json::Value;
@@ -23,6 +24,7 @@ pub struct Store {
     read: Arc<dyn Read>,
     write: Arc<dyn Write>,
     reuse: Reuse,
+    indexing: Option<Arc<dyn Indexing>>,
 }
 
 /// For how long an open store may serve others than the one that opened it.
@@ -43,6 +45,18 @@ impl Store {
             read: store.clone(),
             write: store,
             reuse,
+            indexing: None,
+        }
+    }
+
+    /// A store that can do without its secondary indexes while it is filled.
+    fn with_indexing<S: Read + Write + Indexing + 'static>(store: S, reuse: Reuse) -> Self {
+        let store = Arc::new(store);
+        Self {
+            read: store.clone(),
+            write: store.clone(),
+            reuse,
+            indexing: Some(store),
         }
     }
 
@@ -53,6 +67,7 @@ impl Store {
             read: Arc::new(store),
             write: Arc::new(write),
             reuse: Reuse::Always,
+            indexing: None,
         }
     }
 
@@ -75,6 +90,11 @@ impl Store {
     /// newer servers have no more (Cassandra, standard SQL) refuses every write.
     pub fn write(&self) -> Arc<dyn Write> {
         self.write.clone()
+    }
+
+    /// How the store's secondary indexes are set aside and built again; `None` where it cannot do without them.
+    pub fn indexing(&self) -> Option<Arc<dyn Indexing>> {
+        self.indexing.clone()
     }
 
     /// Both ports, to copy or repair into.
@@ -103,7 +123,7 @@ pub async fn open(entry: &Value) -> Result<Store, OpenError> {
         Entry::Postgres(entry) if entry.family == Family::StandardSql => {
             Ok(Store::source_only(Postgres::open(entry).await?))
         }
-        Entry::Postgres(entry) => Ok(Store::new(Postgres::open(entry).await?, Reuse::Briefly)),
+        Entry::Postgres(entry) => Ok(Store::with_indexing(Postgres::open(entry).await?, Reuse::Briefly)),
         Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?, Reuse::Briefly)),
         Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
         Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),

@@ -14,6 +14,7 @@ pub mod compare;
 pub mod contract;
 pub mod copy;
 pub mod fit;
+pub mod indexing;
 pub mod keeps;
 pub mod limits;
 pub mod memo;

@@ -103,15 +103,25 @@ impl Lane {
 
     /// The same, for calls of a port.
     pub(super) async fn session(&self) -> Result<SessionGuard<'_>, ports::Error> {
-        self.open().await.map_err(|error| {
-            let (store, reason) = (self.entry.describe(), error.to_string());
-            match error {
-                OpenError::Busy { .. } => ports::Error::Busy { store, reason },
-                OpenError::Rejected { .. } | OpenError::Denied { .. } => ports::Error::Denied { store, reason },
-                OpenError::Unreachable { reason, .. } => ports::Error::Unreachable { store, reason },
-                _ => ports::Error::Failed { store, reason },
-            }
-        })
+        self.open().await.map_err(|error| self.unopened(error))
+    }
+
+    /// One more connection of the same kind, for the caller alone.
+    pub(super) async fn another(&self) -> Result<Client, ports::Error> {
+        let session = connect(&self.entry, self.read_only).await;
+        session
+            .map(|session| session.client)
+            .map_err(|error| self.unopened(error))
+    }
+
+    fn unopened(&self, error: OpenError) -> ports::Error {
+        let (store, reason) = (self.entry.describe(), error.to_string());
+        match error {
+            OpenError::Busy { .. } => ports::Error::Busy { store, reason },
+            OpenError::Rejected { .. } | OpenError::Denied { .. } => ports::Error::Denied { store, reason },
+            OpenError::Unreachable { reason, .. } => ports::Error::Unreachable { store, reason },
+            _ => ports::Error::Failed { store, reason },
+        }
     }
 }
 
@@ -124,6 +134,11 @@ impl SessionGuard<'_> {
             store: "PostgreSQL".to_owned(),
             reason: "the connection is gone".to_owned(),
         })
+    }
+
+    /// Ends the session; the next call of the lane begins another.
+    pub(super) fn discard(&mut self) {
+        *self.0 = None;
     }
 }
 

@@ -11,7 +11,9 @@
 
 mod connect;
 mod fault;
+mod indexes;
 mod inspect;
+mod put;
 mod row;
 mod tls;
 
@@ -26,12 +28,13 @@ use crossfade_visibility::record::{Key, Record, latest_of_each};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use self::connect::{Lane, Session};
 pub(crate) use self::inspect::{LIMITS, inspect};
+use self::put::Copying;
 use self::row::Batch;
-use crate::columns::{Columns, sorts_as_bytes};
+use crate::columns::{ALL, Columns, sorts_as_bytes};
 use crate::entry::PostgresEntry;
 use crate::error::OpenError;
 use crate::schema::{Family, OLDEST, STANDARD, missing, missing_columns};
@@ -50,6 +53,11 @@ pub(crate) struct Postgres {
     sort_by_bytes: AtomicBool,
     /// Records written through this store.
     written: AtomicU64,
+    copying: Copying,
+    copy: String,
+    /// Which of the columns are there to be copied, and their types.
+    copied: Vec<bool>,
+    copy_types: Vec<Type>,
     put: String,
     rewrite: String,
     delete: String,
@@ -79,7 +87,17 @@ impl Postgres {
             false => include_str!("../../sql/postgres/put_if_absent.sql"),
         };
         let delete = include_str!("../../sql/postgres/delete.sql");
+        let copied: Vec<bool> = ALL.iter().map(|(name, _)| columns.has(name)).collect();
         Ok(Self {
+            copying: Copying::default(),
+            copy: columns.for_writing(include_str!("../../sql/postgres/copy.sql")),
+            copy_types: row::TYPES
+                .iter()
+                .zip(&copied)
+                .filter(|(_, present)| **present)
+                .map(|(of, _)| of.clone())
+                .collect(),
+            copied,
             put: columns.for_writing(put),
             rewrite: columns.for_writing(include_str!("../../sql/postgres/rewrite.sql")),
             // Where there is no version, none is later than the one given.
@@ -166,61 +184,6 @@ impl Postgres {
             self.sort_by_bytes.store(true, Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    /// Writes records by one statement. When the server refuses a value, finds out whose.
-    async fn put_batch(&self, records: &[&Record]) -> Result<u64, Error> {
-        let mut guard = self.writes.session().await?;
-        let session = guard.get()?;
-        let prepared = session.prepare(&self.put).await.map_err(|error| self.fault(&error))?;
-        let error = match session
-            .client
-            .execute(&prepared, &Batch::new(records).parameters())
-            .await
-        {
-            Ok(written) => return Ok(written),
-            Err(error) if fault::is_about_content(&error) => error,
-            Err(error) => return Err(self.fault(&error)),
-        };
-        let transaction = session.client.transaction().await.map_err(|error| self.fault(&error))?;
-        for record in records {
-            let refused = transaction
-                .execute(&prepared, &Batch::new(&[*record]).parameters())
-                .await;
-            if let Err(error) = refused {
-                let reason = fault::reason(&error);
-                return Err(Error::Refused {
-                    store: self.name.clone(),
-                    key: record.key.clone(),
-                    reason,
-                });
-            }
-        }
-        // Dropping the transaction rolls it back: the batch as a whole was refused and stays so.
-        Err(self.fault(&error))
-    }
-
-    /// Has the table analysed if it holds far more than the planner believes. Only to be quick: what goes wrong does not
-    /// matter (a role that may not is answered with a warning).
-    async fn tell_planner(&self, written: u64) {
-        let Ok(mut guard) = self.writes.session().await else {
-            return;
-        };
-        let Ok(session) = guard.get() else { return };
-        let believed = session
-            .client
-            .query_one(include_str!("../../sql/postgres/estimate.sql"), &[])
-            .await;
-        let believed = believed.and_then(|row| row.try_get::<_, i64>(0));
-        if believed.is_ok_and(|records| records.saturating_mul(5) < i64::try_from(written).unwrap_or(i64::MAX)) {
-            let analyzed = session
-                .client
-                .batch_execute(include_str!("../../sql/postgres/analyze.sql"))
-                .await;
-            if let Err(error) = analyzed {
-                tracing::debug!(%error, store = self.name, "the table could not be analysed");
-            }
-        }
     }
 
     async fn rewrite_batch(&self, session: &mut Session, changes: &[Rewrite]) -> Result<u64, Error> {

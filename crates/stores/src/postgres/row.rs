@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::{FromSql, Json, ToSql, Type};
 
 /// A row's key; `CHAR(64)` comes padded with spaces.
 pub(super) fn key(store: &str, row: &Row) -> Result<Key, Error> {
@@ -107,6 +107,31 @@ pub(super) fn civil(at: Timestamp) -> DateTime {
     Offset::UTC.to_datetime(Precision::Microsecond.truncate(at))
 }
 
+/// The types of the columns in the order of [`crate::columns::ALL`], as Temporal's schema has them.
+pub(super) const TYPES: [Type; 21] = [
+    Type::BPCHAR,
+    Type::BPCHAR,
+    Type::INT8,
+    Type::TIMESTAMP,
+    Type::TIMESTAMP,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::INT4,
+    Type::TIMESTAMP,
+    Type::INT8,
+    Type::INT8,
+    Type::INT8,
+    Type::INT8,
+    Type::BYTEA,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::JSONB,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::VARCHAR,
+    Type::VARCHAR,
+];
+
 /// Records by column, as arrays: one statement writes them all.
 #[derive(Default)]
 pub(super) struct Batch<'a> {
@@ -126,7 +151,7 @@ pub(super) struct Batch<'a> {
     memo: Vec<Option<&'a [u8]>>,
     encoding: Vec<&'a str>,
     task_queue: Vec<&'a str>,
-    search_attributes: Vec<Option<Value>>,
+    search_attributes: Vec<Option<Json<&'a Map<String, Value>>>>,
     parent_workflow_id: Vec<Option<&'a str>>,
     parent_run_id: Vec<Option<&'a str>>,
     root_workflow_id: Vec<&'a str>,
@@ -164,12 +189,44 @@ impl<'a> Batch<'a> {
         self.task_queue.push(&record.task_queue);
         let attributes = &record.search_attributes;
         self.search_attributes
-            .push((!attributes.is_empty()).then(|| Value::Object(attributes.clone())));
+            .push((!attributes.is_empty()).then_some(Json(attributes)));
         self.parent_workflow_id.push(record.parent_workflow_id.as_deref());
         self.parent_run_id.push(record.parent_run_id.as_deref());
         self.root_workflow_id
             .push(record.root_workflow_id.as_deref().unwrap_or(""));
         self.root_run_id.push(record.root_run_id.as_deref().unwrap_or(""));
+    }
+
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.run_id.len()
+    }
+
+    /// One record's columns in the order of [`crate::columns::ALL`].
+    pub(super) fn row(&self, row: usize) -> [&(dyn ToSql + Sync); 21] {
+        [
+            &self.namespace_id[row],
+            &self.run_id[row],
+            &self.version[row],
+            &self.start_time[row],
+            &self.execution_time[row],
+            &self.workflow_id[row],
+            &self.workflow_type[row],
+            &self.status[row],
+            &self.close_time[row],
+            &self.history_length[row],
+            &self.history_size_bytes[row],
+            &self.execution_duration[row],
+            &self.state_transition_count[row],
+            &self.memo[row],
+            &self.encoding[row],
+            &self.task_queue[row],
+            &self.search_attributes[row],
+            &self.parent_workflow_id[row],
+            &self.parent_run_id[row],
+            &self.root_workflow_id[row],
+            &self.root_run_id[row],
+        ]
     }
 
     /// The columns in the order of [`crate::columns::ALL`].

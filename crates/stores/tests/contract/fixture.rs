@@ -200,6 +200,42 @@ impl Postgres {
         });
     }
 
+    /// The first column of a statement's rows, as text.
+    pub(crate) fn ask(&self, database: &str, statement: &str) -> Vec<String> {
+        let (database, statement) = (database.to_owned(), statement.to_owned());
+        std::thread::scope(|scope| {
+            let job = scope.spawn(|| {
+                let admin = self.try_admin(&database).expect("a connection");
+                let rows = admin.runtime.block_on(admin.client.query(&statement, &[]));
+                let texts = rows.expect("rows").iter().map(|row| row.get(0)).collect();
+                admin.runtime.shutdown_background();
+                texts
+            });
+            job.join().expect("the statement to run")
+        })
+    }
+
+    /// Everything that a database consists of but its records, as PostgreSQL itself writes it down.
+    pub(crate) fn dump(&self, database: &str) -> String {
+        // Its own release's; a link to the server's programs need not be beside one to it.
+        let server = binaries()
+            .join("postgres")
+            .canonicalize()
+            .expect("the server's program");
+        let mut command = Command::new(server.with_file_name("pg_dump"));
+        command
+            .args(["--schema-only", "-h", "127.0.0.1", "-U", "temporal", "-p"])
+            .args([&self.port.to_string(), database])
+            .env("PGPASSWORD", PASSWORD);
+        let output = command.output().expect("pg_dump");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_dump failed: {said}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        // Newer releases write a random key around it.
+        let lines = text.lines().filter(|line| !line.contains("restrict "));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// A file of the server's certificates: `ca.pem` signed `server.pem` for the name `postgres.test`; `other.pem` did not.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

@@ -7,6 +7,8 @@ mod encrypted;
 mod fixture;
 mod opening;
 mod postgres;
+mod postgres_bulk;
+mod postgres_indexes;
 mod sqlite;
 mod standard;
 
