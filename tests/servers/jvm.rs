@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ::opensearch::http::Method;
 use anyhow::Result;
 use e2e::servers::cassandra::{self, Cassandra};
 use e2e::servers::elasticsearch::{self, Elasticsearch};
 use e2e::servers::opensearch;
 use e2e::servers::processes::Processes;
 use e2e::servers::progress::{Lines, Progress};
+use reqwest::Method;
 use serde_json::json;
 
 fn took(what: &str, since: Instant) {
@@ -20,13 +20,13 @@ fn took(what: &str, since: Instant) {
 async fn keeps_what_it_acknowledged(mut node: Elasticsearch, processes: &Processes) -> Result<()> {
     let (status, answer) = node
         .request(
-            Method::Put,
+            Method::PUT,
             "/things/_doc/1?refresh=true",
             Some(json!({"colour": "red"})),
         )
         .await?;
     assert_eq!(status, 201, "{answer}");
-    let (_, roles) = node.request(Method::Get, "/_nodes", None).await?;
+    let (_, roles) = node.request(Method::GET, "/_nodes", None).await?;
     let roles = roles["nodes"]
         .as_object()
         .and_then(|nodes| nodes.values().next())
@@ -34,28 +34,28 @@ async fn keeps_what_it_acknowledged(mut node: Elasticsearch, processes: &Process
     assert!(roles.is_some_and(|roles| roles.contains("ingest")));
 
     node.kill()?;
-    assert!(node.request(Method::Get, "/things/_doc/1", None).await.is_err());
+    assert!(node.request(Method::GET, "/things/_doc/1", None).await.is_err());
     let started = Instant::now();
     node.resume(processes).await?;
     took("the second start", started);
-    let (_, answer) = node.request(Method::Get, "/things/_doc/1", None).await?;
+    let (_, answer) = node.request(Method::GET, "/things/_doc/1", None).await?;
     assert_eq!(answer["_source"]["colour"], "red", "{answer}");
 
     node.freeze()?;
-    let asked = node.request(Method::Get, "/things/_doc/1", None);
+    let asked = node.request(Method::GET, "/things/_doc/1", None);
     assert!(tokio::time::timeout(Duration::from_millis(500), asked).await.is_err());
     node.thaw()?;
-    assert_eq!(node.request(Method::Get, "/things/_doc/1", None).await?.0, 200);
+    assert_eq!(node.request(Method::GET, "/things/_doc/1", None).await?.0, 200);
 
     // The start option holds: a body of more than a megabyte is refused.
     let body = json!({"colour": "x".repeat(1_100_000)});
     assert!(!matches!(
-        node.request(Method::Put, "/things/_doc/2", Some(body)).await,
+        node.request(Method::PUT, "/things/_doc/2", Some(body)).await,
         Ok((201, _))
     ));
     node.put_cluster_settings(json!({"cluster.blocks.read_only": true}))
         .await?;
-    let refused = node.request(Method::Put, "/things/_doc/3", Some(json!({}))).await?;
+    let refused = node.request(Method::PUT, "/things/_doc/3", Some(json!({}))).await?;
     assert_eq!(refused.0, 403, "{}", refused.1);
     node.stop()
 }

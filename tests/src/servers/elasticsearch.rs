@@ -8,10 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use opensearch::OpenSearch;
-use opensearch::http::headers::HeaderMap;
-use opensearch::http::transport::Transport;
-use opensearch::http::{Method, Url};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::cache::Cache;
@@ -23,6 +20,9 @@ use super::processes::Processes;
 use super::progress::Progress;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long one request may take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How a node is to be started.
 #[derive(Debug, Clone)]
@@ -137,7 +137,7 @@ impl Elasticsearch {
     pub async fn resume(&mut self, processes: &Processes) -> Result<()> {
         let ready = async |node: &Node| {
             let health = "/_cluster/health?wait_for_status=yellow&timeout=1s";
-            match request(&url(node), Method::Get, health, None).await? {
+            match request(&url(node), Method::GET, health, None).await? {
                 (200, _) => Ok(()),
                 (status, answer) => bail!("it answers {status}: {answer}"),
             }
@@ -171,7 +171,7 @@ impl Elasticsearch {
     /// When the node refuses them.
     pub async fn put_cluster_settings(&self, settings: Value) -> Result<()> {
         let body = json!({"transient": settings});
-        match self.request(Method::Put, "/_cluster/settings", Some(body)).await? {
+        match self.request(Method::PUT, "/_cluster/settings", Some(body)).await? {
             (200, _) => Ok(()),
             (status, answer) => bail!("the settings were refused ({status}): {answer}"),
         }
@@ -222,24 +222,16 @@ fn url(node: &Node) -> String {
 /// # Errors
 /// When there is no answer, or it is not JSON.
 pub async fn request(url: &str, method: Method, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
-    let node = OpenSearch::new(Transport::single_node(url).with_context(|| format!("{url} is not an address"))?);
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let query: Vec<(String, String)> = Url::parse(&format!("{url}/?{query}"))?
-        .query_pairs()
-        .into_owned()
-        .collect();
-    let answer = node
-        .send(
-            method,
-            path,
-            HeaderMap::new(),
-            Some(&query),
-            body.map(|body| body.to_string()),
-            Some(Duration::from_secs(30)),
-        )
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build()?;
+    let mut asked = client.request(method, format!("{url}{path}"));
+    if let Some(body) = body {
+        asked = asked.json(&body);
+    }
+    let answer = asked
+        .send()
         .await
         .with_context(|| format!("no answer from {url}{path}"))?;
-    let status = answer.status_code().as_u16();
+    let status = answer.status().as_u16();
     let text = answer.text().await?;
     let body = if text.is_empty() {
         Value::Null

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossfade_cluster::index_schema::{IndexOrder, IndexTarget, set_up_index};
 use crossfade_cluster::schema::{SchemaError, SchemaOutcome};
 use e2e::servers::elasticsearch::Elasticsearch;
-use opensearch::http::Method;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cache::V1_30_8;
@@ -24,7 +24,7 @@ fn order(entry: &Value) -> IndexOrder {
 
 async fn field(node: &Elasticsearch, index: &str, field: &str) -> Value {
     let (_, answer) = node
-        .request(Method::Get, &format!("/{index}/_mapping"), None)
+        .request(Method::GET, &format!("/{index}/_mapping"), None)
         .await
         .expect("a mapping");
     answer[index]["mappings"]["properties"][field]["type"].clone()
@@ -32,7 +32,7 @@ async fn field(node: &Elasticsearch, index: &str, field: &str) -> Value {
 
 async fn settings(node: &Elasticsearch, index: &str) -> Value {
     let (_, answer) = node
-        .request(Method::Get, &format!("/{index}/_settings"), None)
+        .request(Method::GET, &format!("/{index}/_settings"), None)
         .await
         .expect("settings");
     answer[index]["settings"]["index"]["sort"]["field"].clone()
@@ -49,17 +49,17 @@ async fn an_index_is_created_by_the_template_once_and_nothing_else_is_touched() 
     assert_eq!(settings(node, index).await, json!(["CloseTime", "StartTime", "RunId"]));
     let record = json!({"WorkflowId": "kept"});
     let put = node
-        .request(Method::Put, &format!("/{index}/_doc/1?refresh=true"), Some(record))
+        .request(Method::PUT, &format!("/{index}/_doc/1?refresh=true"), Some(record))
         .await;
     assert_eq!(put.expect("put").0, 201);
     assert_eq!(set_up_index(&order).await.expect("set up again"), CURRENT);
     let (status, _) = node
-        .request(Method::Get, &format!("/{index}/_doc/1"), None)
+        .request(Method::GET, &format!("/{index}/_doc/1"), None)
         .await
         .expect("got");
     assert_eq!(status, 200);
     let (_, cluster) = node
-        .request(Method::Get, "/_cluster/settings", None)
+        .request(Method::GET, "/_cluster/settings", None)
         .await
         .expect("settings");
     assert_eq!(cluster["persistent"], json!({}), "another application may live here");
@@ -72,10 +72,10 @@ async fn an_index_that_a_write_created_is_healed_or_named() {
     let index = "temporal_visibility_v1_bare";
     // Before there is a template, or by a name that it did not cover: both end in an index without its fields.
     let _ = node
-        .request(Method::Delete, "/_template/temporal_visibility_v1_template", None)
+        .request(Method::DELETE, "/_template/temporal_visibility_v1_template", None)
         .await;
     let created = node
-        .request(Method::Put, &format!("/{index}"), None)
+        .request(Method::PUT, &format!("/{index}"), None)
         .await
         .expect("created");
     assert_eq!(created.0, 200, "{}", created.1);
@@ -87,7 +87,7 @@ async fn an_index_that_a_write_created_is_healed_or_named() {
     let index = "temporal_visibility_v1_guessed";
     let written = node
         .request(
-            Method::Put,
+            Method::PUT,
             &format!("/{index}"),
             Some(json!({"mappings": {"properties": {"StartTime": {"type": "keyword"}}}})),
         )
@@ -118,7 +118,7 @@ async fn what_goes_wrong_is_said_before_anything_is_touched() {
             && said.contains("temporal_visibility_v1"),
         "{said}"
     );
-    let (status, _) = node.request(Method::Get, "/visibility", None).await.expect("asked");
+    let (status, _) = node.request(Method::GET, "/visibility", None).await.expect("asked");
     assert_eq!(status, 404);
 
     let mut away = node.datastore("temporal_visibility_v1_away");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossfade_cluster::Frontend;
 use crossfade_cluster::register::{Index, IndexKind, RegisterError, register};
-use opensearch::http::Method;
+use reqwest::Method;
 use serde_json::json;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
@@ -95,7 +95,7 @@ async fn from_index_to_index(release: Release, source: &str, target: &str) {
     assert_eq!(registered.index(target), registered.index(source));
     assert_eq!(registered.index(target).get("Amount"), Some(&IndexedValueType::Double));
     let (_, mapping) = node
-        .request(Method::Get, &format!("/{target}/_mapping"), None)
+        .request(Method::GET, &format!("/{target}/_mapping"), None)
         .await
         .expect("a mapping");
     assert_eq!(

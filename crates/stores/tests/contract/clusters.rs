@@ -90,13 +90,6 @@ impl Node {
 
 /// One request; the status and the JSON that came back.
 pub(crate) async fn request(url: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let request = client.request(method, format!("{url}{path}"));
-    let request = match body {
-        Some(body) => request.json(&body),
-        None => request,
-    };
-    let answer = request.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    (status, answer.json().await.unwrap_or_default())
+    let answer = e2e::servers::elasticsearch::request(url, method, path, body).await;
+    answer.unwrap_or_else(|error| panic!("{error:#}"))
 }
