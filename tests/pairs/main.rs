@@ -27,8 +27,8 @@ macro_rules! pairs {
 
 pairs! {
     postgres_to_postgres_on_1_32_2: TEMPORAL_1_32_2, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
-    cassandra_to_postgres_on_1_23_1: TEMPORAL_1_23_1, Cassandra => Postgres, Orders::Plain, ["cassandra", "postgres12"];
-    standard_postgres_to_postgres_on_1_23_1: TEMPORAL_1_23_1, StandardPostgres => Postgres, Orders::Plain, ["postgres", "postgres12"];
+    cassandra_to_postgres_on_1_23_1: TEMPORAL_1_23_1, Cassandra => Postgres, Orders::WithAttributes, ["cassandra", "postgres12"];
+    standard_postgres_to_postgres_on_1_23_1: TEMPORAL_1_23_1, StandardPostgres => Postgres, Orders::WithAttributes, ["postgres", "postgres12"];
     postgres_to_postgres_on_1_27_3: TEMPORAL_1_27_3, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
     postgres_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Postgres => Postgres, Orders::WithAttributes, ["postgres12", "postgres12"];
     sqlite_to_postgres_on_1_30_8: TEMPORAL_1_30_8, Sqlite => Postgres, Orders::WithAttributes, ["sqlite", "postgres12"];

@@ -14,6 +14,7 @@
 //! activities are told and answer), [`plan`] (what preflight found), [`progress`] (where a migration
 //! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do).
 
+mod attribute_work;
 pub mod attributes;
 pub mod drift;
 pub mod estimate;

@@ -310,6 +310,10 @@ pub struct AttributesRegistered {
     pub agreed: u32,
     /// The names that were registered by this order.
     pub added: Vec<String>,
+    /// How many names, over all Namespaces, the target itself moves into their columns from now on; absent where records
+    /// come with the right names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<u32>,
 }
 
 /// Order: have the server write anew what the target lacks, for a bounded time.

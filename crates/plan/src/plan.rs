@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attribute_work::AttributeWork,
     attributes::Attributes,
     estimate::Estimate,
     existing::{self, Existing},
@@ -204,6 +205,8 @@ pub fn assemble(
     warnings.extend(stores.warnings.iter().cloned());
     warnings.extend(retention_warnings(spec, &namespaces));
     warnings.extend(stores.unfit.iter().map(unfit_in_words));
+    let attribute_work = AttributeWork::of(spec, way.pair, cluster.attributes.as_ref());
+    warnings.extend(attribute_work.warning(&spec.target.name));
     if spec.cutover.shadow_reads {
         warnings.push(
             "cutover.shadow_reads: this release leaves the server's shadow reads off, since the server throws their \
@@ -235,27 +238,16 @@ pub fn assemble(
             })
             .collect(),
         poll_seconds,
-        steps: steps(
-            spec,
-            &Names::of(spec, first),
-            poll_seconds,
-            &namespaces,
-            registers_attributes(way.pair),
-        ),
+        steps: steps(spec, &Names::of(spec, first), poll_seconds, &namespaces, attribute_work),
         records: stores.source.records,
         estimate: Estimate::of(spec, stores.source.records, &namespaces, poll_seconds),
         namespaces,
         attributes: cluster.attributes.clone(),
-        registers_attributes: registers_attributes(way.pair),
+        registers_attributes: attribute_work.registered,
         unfit: stores.unfit.clone(),
         point_of_no_return: Stage::Promote,
         warnings,
     })
-}
-
-/// Whether the server has to be told the search attributes for the target.
-fn registers_attributes(pair: Pair) -> bool {
-    (pair.source, pair.target) != (Kind::Sql, Kind::Sql)
 }
 
 fn pair_way(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Way, Problem> {

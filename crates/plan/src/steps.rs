@@ -1,6 +1,14 @@
 //! The way in words: what the plan prints and what the workflow walks.
 
-use crate::{existing::Means, order::HostFacts, plan::NamespacePlan, route::Indices, spec::Spec, stage::Stage};
+use crate::{
+    attribute_work::{AttributeWork, Moved},
+    existing::Means,
+    order::HostFacts,
+    plan::NamespacePlan,
+    route::Indices,
+    spec::Spec,
+    stage::Stage,
+};
 
 /// What the stores are called.
 pub(crate) struct Names<'a> {
@@ -47,7 +55,7 @@ pub(crate) fn steps(
     names: &Names<'_>,
     poll_seconds: u64,
     namespaces: &[NamespacePlan],
-    registers_attributes: bool,
+    attributes: AttributeWork,
 ) -> Vec<String> {
     let Names { source, target, .. } = names;
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
@@ -75,9 +83,16 @@ pub(crate) fn steps(
             .iter()
             .map(|host| format!("{host}: {}, restart, prove it healthy", names.attach())),
     );
-    if registers_attributes {
+    if attributes.registered {
         dual.push(format!(
             "register the custom search attributes for `{target}` where they are missing, and read them back"
+        ));
+    }
+    if attributes.moved == Moved::ByTarget {
+        dual.push(format!(
+            "make a trigger in `{target}` (crossfade_attribute_names) that moves the attributes of executions from before, \
+             which the server goes on writing under the users' own names, into the columns of their Namespaces; it stays \
+             there until you drop it"
         ));
     }
     dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());

@@ -1,6 +1,7 @@
 //! What preflight's facts become: a plan, or every problem at once.
 
 use crossfade_plan::{
+    attributes::Attributes,
     order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts, Unfit},
     plan::{FilePlan, Plan, assemble},
     problem::{Code, Problem},
@@ -114,6 +115,37 @@ fn a_plan_says_what_will_be_done() {
     assert_eq!(plan.warnings, Vec::<String>::new());
     assert_eq!(plan.hosts[0].files, host("node-a").files);
     insta::assert_snapshot!(plan.steps.join("\n"));
+}
+
+/// Executions keep the names that they were started with, and columns are called otherwise.
+#[test]
+fn attributes_from_a_store_without_columns_are_moved_where_the_target_can() {
+    let told = |kind: &str, plugin: Option<&str>, target: &str, attributes: Option<Attributes>| {
+        let spec = spec(|spec| spec["target"]["datastore"]["sql"]["pluginName"] = json!(target));
+        let cluster = ClusterFacts {
+            version: "1.23.1".into(),
+            attributes,
+            ..cluster()
+        };
+        let host = HostFacts {
+            source_kind: kind.into(),
+            source_plugin: plugin.map(str::to_owned),
+            ..host("node-a")
+        };
+        let plan = planned(&spec, &cluster, &[host], &stores());
+        let step = plan.steps.iter().any(|step| step.contains("crossfade_attribute_names"));
+        let warning = plan.warnings.iter().any(|warning| warning.contains("no columns"));
+        (step, warning)
+    };
+    let some = || Some(Attributes::new([("CustomerId".into(), "Keyword".into())].into()));
+    for (kind, plugin) in [("cassandra", None), ("sql", Some("postgres"))] {
+        assert_eq!(told(kind, plugin, "postgres12", some()), (true, false), "{kind}");
+        assert_eq!(told(kind, plugin, "postgres12_pgx", None), (true, false), "not known");
+        assert_eq!(told(kind, plugin, "mysql8", some()), (false, true), "{kind}");
+        let none = Some(Attributes::default());
+        assert_eq!(told(kind, plugin, "mysql8", none), (false, false), "there are none");
+    }
+    assert_eq!(told("sql", Some("postgres12"), "mysql8", some()), (false, false));
 }
 
 #[test]

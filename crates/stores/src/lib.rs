@@ -25,4 +25,4 @@ pub use crate::error::OpenError;
 pub use crate::facts::{Facts, SchemaFault, SchemaState};
 pub use crate::mapping::Mapping;
 pub use crate::schema::{ExpectedSchema, Family, SchemaVersion, expected_schema};
-pub use crate::store::{Reuse, Store, inspect, limits, map_fields, open};
+pub use crate::store::{AttributeFields, Reuse, Store, inspect, limits, map_fields, open, rename_attributes};

@@ -1,5 +1,6 @@
 //! The only factory of stores.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossfade_visibility::indexing::Indexing;
@@ -17,6 +18,9 @@ use crate::postgres::Postgres;
 use crate::schema::Family;
 use crate::source_only::SourceOnly;
 use crate::sqlite::Sqlite;
+
+/// The field (`Keyword01`) in which an attribute is looked for, by the users' name for it (`CustomerId`), by Namespace id.
+pub type AttributeFields = BTreeMap<String, BTreeMap<String, String>>;
 
 /// An open store with a visibility schema. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -172,5 +176,20 @@ pub async fn map_fields(entry: &Value, fields: &[(&str, &str)]) -> Result<(), Op
     match Entry::parse(entry)? {
         Entry::Elasticsearch(entry) => crate::elasticsearch::map_fields(entry, fields).await,
         _ => Ok(()),
+    }
+}
+
+/// Has a PostgreSQL store move attributes that come under the users' own names into their fields, from now on whoever
+/// writes them, and those of the records that are there. A value that its field cannot take stays under its name, where
+/// no query finds it. Gives the number of records that had such names; `None` for another store, where nothing is done.
+/// Harmless when repeated; later fields take the place of earlier ones.
+///
+/// # Errors
+///
+/// Those of [`open`]; [`OpenError::Denied`] when the user may not make functions, or triggers on the table.
+pub async fn rename_attributes(entry: &Value, fields: &AttributeFields) -> Result<Option<u64>, OpenError> {
+    match Entry::parse(entry)? {
+        Entry::Postgres(entry) => crate::postgres::rename_attributes(entry, fields).await.map(Some),
+        _ => Ok(None),
     }
 }

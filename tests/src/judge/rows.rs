@@ -34,6 +34,8 @@ pub(super) struct Row {
     pub(super) memo: BTreeMap<String, Content>,
     /// The search attributes by the store's own field names, lists as lists.
     pub(super) search_attributes: Map<String, Value>,
+    /// What a query finds the record by, in lower case, where that is not the above itself: PostgreSQL's own columns.
+    pub(super) found_by: Option<Map<String, Value>>,
     /// How many more records the store has of the same execution: none, in a store that is right.
     pub(super) more: usize,
 }

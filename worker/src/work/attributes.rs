@@ -4,7 +4,7 @@
 //! name for every store without search attributes. What the target's map lacks is dropped in silence from 1.29.4 on and
 //! fails every task before (common/searchattribute/encode.go), so the maps must agree before a record is written to both.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crossfade_cluster::{
     Frontend,
@@ -17,7 +17,7 @@ use crossfade_plan::{
     order::{AttributesRegistered, Context, RegisterAttributes},
     problem::{Code, Problem},
 };
-use crossfade_stores::{Facts, Mapping, SchemaState};
+use crossfade_stores::{AttributeFields, Facts, Mapping, OpenError, SchemaState};
 use serde_json::Value;
 use temporalio_common::protos::temporal::api::enums::v1::IndexedValueType;
 
@@ -168,9 +168,15 @@ pub(crate) async fn register(order: &RegisterAttributes, beat: &Beat) -> Result<
     }
     added.sort_unstable();
     added.dedup();
+    let renamed = if (indices.source.kind, indices.target.kind) == (IndexKind::Standard, IndexKind::Columns) {
+        rename(context, &self::registered(&frontend).await?, &indices.target).await?
+    } else {
+        None
+    };
     Ok(AttributesRegistered {
         agreed: u32::try_from(registration.wanted.len()).unwrap_or(u32::MAX),
         added,
+        renamed,
     })
 }
 
@@ -235,6 +241,49 @@ fn mapped_otherwise(store: &str, mapping: &Mapping, wanted: &Types) -> Vec<Probl
             )
         })
         .collect()
+}
+
+/// Has the target move what comes by the users' own names into the columns that each Namespace has for them; gives how
+/// many names there are.
+///
+/// Executions that started before their Namespace had columns keep the names that they were started with for as long as
+/// they live, and a cron job's next runs take them over; the server writes them to the target as they are
+/// (1.23.1: service/history/visibility_queue_task_executor.go, getVisibilityRequestBase; service/history/workflow/retry.go,
+/// SetupNewWorkflowForRetryOrCron; common/searchattribute/manager.go merges the standard store's names into every index, so
+/// that no store refuses them).
+async fn rename(context: &Context, registered: &Registered, target: &Index) -> Result<Option<u32>, Problem> {
+    let (own, columns) = (registered.index(STANDARD_INDEX), registered.index(&target.name));
+    let mut fields = AttributeFields::new();
+    for (namespace, aliases) in &registered.aliases {
+        let of_own = aliases
+            .iter()
+            .filter(|(column, name)| own.get(*name).is_some_and(|kind| columns.get(*column) == Some(kind)));
+        let of_own: BTreeMap<String, String> = of_own.map(|(column, name)| (name.clone(), column.clone())).collect();
+        if !of_own.is_empty() {
+            fields.insert(namespace.clone(), of_own);
+        }
+    }
+    let names: usize = fields.values().map(BTreeMap::len).sum();
+    if names == 0 {
+        return Ok(None);
+    }
+    let entry = stores::target_entry(&context.spec)?;
+    let done = crossfade_stores::rename_attributes(&entry, &fields).await;
+    match done.map_err(|error| renaming(&error))? {
+        Some(_) => Ok(Some(u32::try_from(names).unwrap_or(u32::MAX))),
+        None => Ok(None),
+    }
+}
+
+fn renaming(error: &OpenError) -> Problem {
+    let problem = open_problem(error, "target.datastore");
+    match error {
+        OpenError::Denied { .. } => problem.remedy(
+            "let the datastore's user make a function and a trigger: GRANT CREATE on its schema, and GRANT TRIGGER on \
+             executions_visibility; then `resume`",
+        ),
+        _ => problem,
+    }
 }
 
 fn registering(error: &RegisterError) -> Problem {

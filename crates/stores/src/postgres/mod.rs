@@ -14,6 +14,7 @@ mod fault;
 mod indexes;
 mod inspect;
 mod put;
+mod renaming;
 mod row;
 mod tls;
 
@@ -33,6 +34,7 @@ use tokio_postgres::types::{ToSql, Type};
 use self::connect::{Lane, Session};
 pub(crate) use self::inspect::{LIMITS, inspect};
 use self::put::Copying;
+pub(crate) use self::renaming::rename_attributes;
 use self::row::Batch;
 use crate::columns::{ALL, Columns, sorts_as_bytes};
 use crate::entry::PostgresEntry;

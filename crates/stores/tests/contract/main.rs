@@ -9,6 +9,7 @@ mod opening;
 mod postgres;
 mod postgres_bulk;
 mod postgres_indexes;
+mod renaming;
 mod sqlite;
 mod standard;
 

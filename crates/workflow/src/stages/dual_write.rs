@@ -83,10 +83,16 @@ async fn register_attributes(ctx: &Ctx) -> Result<(), Halt> {
         names => format!("added {}", names.join(", ")),
     };
     change(ctx, |progress| {
-        let entry = format!(
+        let mut entry = format!(
             "{} custom search attributes are registered for the target; {added}",
             registered.agreed
         );
+        if let Some(names) = registered.renamed {
+            entry.push_str(&format!(
+                "; a trigger in the target (crossfade_attribute_names) moves {names} names of executions from before into \
+                 the columns that their Namespaces have for them"
+            ));
+        }
         progress.note(at, "migration", true, entry);
     });
     Ok(())

@@ -126,6 +126,7 @@ fn add(
             .with_context(|| format!("run {run_id}"))?,
         memo: memo(&bytes.unwrap_or_default()).with_context(|| format!("run {run_id}"))?,
         search_attributes: Default::default(),
+        found_by: None,
         more: 0,
     };
     rows.add((namespace.to_string(), run_id), row);

@@ -106,6 +106,7 @@ fn understand(hit: &Value) -> Result<(Key, Row)> {
         times: Default::default(),
         memo: Default::default(),
         search_attributes: Map::new(),
+        found_by: None,
         more: 0,
     };
     for (field, column) in PLAIN {

@@ -42,6 +42,8 @@ struct Raw {
     namespace_id: String,
     memo: Option<Vec<u8>>,
     search_attributes: Option<String>,
+    /// The whole row in JSON, where it was asked for.
+    whole: Option<String>,
     /// The values of the plain columns, then those of the times.
     texts: Vec<Option<String>>,
 }
@@ -106,6 +108,11 @@ impl Table {
                 times,
                 memo: memo(&record.memo.unwrap_or_default()).with_context(of_run)?,
                 search_attributes: attributes(record.search_attributes, joined_lists).with_context(of_run)?,
+                found_by: record
+                    .whole
+                    .map(|whole| serde_json::from_str(&whole))
+                    .transpose()
+                    .with_context(of_run)?,
                 more: 0,
             };
             rows.add((record.namespace_id, run_id), row);
@@ -132,6 +139,7 @@ pub(super) fn sqlite(file: &Path) -> Result<Rows> {
             namespace_id: row.get(0)?,
             memo: row.get(1)?,
             search_attributes: row.get(2)?,
+            whole: None,
             texts: (3..count)
                 .map(|index| row.get(index))
                 .collect::<rusqlite::Result<_>>()?,
@@ -155,6 +163,11 @@ pub(super) async fn postgres(port: u16, database: &str) -> Result<Rows> {
         |name| format!("{name}::text"),
         |name| format!("to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US')"),
     );
+    // A row's generated columns are what a query finds it by.
+    let query = query.replace(
+        " FROM executions_visibility",
+        ", to_jsonb(executions_visibility)::text FROM executions_visibility",
+    );
     let count = 3 + table.plain.len() + TIMES.len();
     // Ids are CHAR(64): padded with spaces.
     let unpadded = |text: String| text.trim_end().to_owned();
@@ -168,6 +181,7 @@ pub(super) async fn postgres(port: u16, database: &str) -> Result<Rows> {
                 namespace_id: unpadded(row.try_get(0)?),
                 memo: row.try_get(1)?,
                 search_attributes: row.try_get(2)?,
+                whole: row.try_get(count)?,
                 texts: (3..count)
                     .map(|index| Ok(row.try_get::<_, Option<String>>(index)?.map(unpadded)))
                     .collect::<Result<_>>()?,
