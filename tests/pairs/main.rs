@@ -39,6 +39,16 @@ pairs! {
     elasticsearch_to_opensearch_on_1_30_8: TEMPORAL_1_30_8, Elasticsearch => OpenSearch, Orders::WithAttributes, ["elasticsearch", "elasticsearch"];
 }
 
+/// A key that makes a refresh dangerous, whatever it says: closed executions are copied then, and their search attributes,
+/// which the source does not hold, come from the cluster's own state.
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_postgres_to_postgres_by_copy_on_1_23_1() -> Result<()> {
+    let plan = Plan::pair(&TEMPORAL_1_23_1, StandardPostgres, Postgres).with_dynamic_config(
+        "history.visibilityProcessorEnableCloseWorkflowCleanup:\n  - value: false\n    constraints: {}\n",
+    );
+    migrates("by-copy", plan, Orders::WithAttributes, ["postgres", "postgres12"]).await
+}
+
 async fn pair(
     id: &'static str,
     release: &'static Release,

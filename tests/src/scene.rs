@@ -60,9 +60,11 @@ impl Scene {
     /// # Errors
     /// When a server does not start, or there is no `tctl` or product.
     pub async fn of(plan: Plan, variables: &[(&str, &str)]) -> Result<Self> {
+        let more = plan.dynamic_config.clone();
         let testbed = Testbed::start(plan, &Lines::default()).await?;
         let dynamic_config = testbed.temporal().dynamic_config();
         let mut text = fs::read_to_string(dynamic_config)?;
+        text.push_str(&more);
         for key in SCANNERS {
             text.push_str(&format!("{key}:\n  - value: false\n    constraints: {{}}\n"));
         }

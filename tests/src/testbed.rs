@@ -94,6 +94,8 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// The Namespaces to register, with their Retention Periods, besides [`NAMESPACE`] (72 h).
     pub namespaces: Vec<(String, Duration)>,
+    /// Keys of the dynamic config besides the usual ones, as they are written in the file.
+    pub dynamic_config: String,
     /// Whether the target has Temporal's schema already. A SQLite target never has: the server itself makes it.
     pub target_schema: bool,
     /// Whether nodes of Elasticsearch, OpenSearch and Cassandra are this testbed's own: to be killed and frozen, with the
@@ -136,6 +138,7 @@ impl Plan {
             release,
             hosts: vec![HostPlan::whole("node-a")],
             namespaces: Vec::new(),
+            dynamic_config: String::new(),
             target_schema: false,
             own_nodes: false,
             search_options: elasticsearch::Options::default(),
@@ -147,6 +150,13 @@ impl Plan {
     #[must_use]
     pub fn with_main(mut self, main: Engine) -> Self {
         self.main = main;
+        self
+    }
+
+    /// With keys in the dynamic config, as they are written in the file.
+    #[must_use]
+    pub fn with_dynamic_config(mut self, keys: &str) -> Self {
+        self.dynamic_config.push_str(keys);
         self
     }
 

@@ -6,7 +6,8 @@
 //! *refreshed*, that is, written anew by the server from the execution's mutable state, and only what has no state left
 //! is copied. Refreshing a closed execution is not harmless everywhere: it schedules archival a second time, and where
 //! mutable state was cleaned up after closing it would empty memo and search attributes in both stores
-//! (1.23.1: service/history/workflow/task_refresher.go, task_generator.go). There its record is copied instead.
+//! (1.23.1: service/history/workflow/task_refresher.go, task_generator.go). There its record is copied instead, with the
+//! search attributes that its state still has.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -237,17 +238,18 @@ impl Ground {
             self.refreshed_a_second
         );
         match &in_the_way {
-            Some(_) if !self.holds_attributes && closed > 0 => cost.push_str(&format!(
-                "; the search attributes of {closed} closed executions are not carried over (`existing_records: both` waits \
-                 until they are gone{})",
-                if self.close_cleanup {
-                    ""
-                } else {
-                    "; `existing_records: refresh` refreshes them all the same"
-                }
+            Some(_) if self.holds_attributes || closed == 0 => {}
+            Some(_) if self.close_cleanup => cost.push_str(&format!(
+                "; the search attributes of {closed} closed executions are read from the cluster's own state, which changes \
+                 nothing there; those that were cleaned up are not carried over (`existing_records: both` waits until these \
+                 executions are gone)"
+            )),
+            Some(_) => cost.push_str(&format!(
+                "; the search attributes of {closed} closed executions are read from the cluster's own state, which changes \
+                 nothing there"
             )),
             None if archived => cost.push_str(&format!("; {closed} closed executions are archived a second time")),
-            _ => {}
+            None => {}
         }
         Existing {
             open: Means::Refresh,

@@ -20,7 +20,9 @@ use tokio::time::Instant;
 use super::{
     attributes,
     beat::Beat,
-    cursor, frontend,
+    cursor,
+    filling::filled,
+    frontend,
     refreshing::{ClusterState, Refresher},
     stores,
 };
@@ -32,7 +34,8 @@ const SAMPLES: usize = 3;
 pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared, Problem> {
     let until = Instant::now() + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
-    let (source, target, write) = (stores.source.read(), stores.target.read(), stores.target.write());
+    let (source, target) = (stores.source.read(), stores.target.read());
+    let write = filled(stores.target.write(), &*source, &order.context.spec).await?;
     let frontend = frontend::open(&order.context.spec).await?;
     if order.attributes.is_some() {
         attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;

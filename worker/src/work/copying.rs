@@ -13,7 +13,7 @@ use crossfade_visibility::{
 };
 use tokio::time::Instant;
 
-use super::{beat::Beat, cursor, stores};
+use super::{beat::Beat, cursor, filling::filled, stores};
 
 /// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
 const PAGE: usize = 500;
@@ -25,7 +25,8 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
     let rate = Rate::new(order.records_per_second.and_then(NonZeroU32::new));
-    let write = Paced::new(stores.target.write(), rate);
+    let paced = Paced::new(stores.target.write(), rate);
+    let write = filled(paced, &*source, &order.context.spec).await?;
     let earlier = beat.now();
     let from = Progress {
         cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
@@ -46,7 +47,7 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     };
     let target = Target {
         read: &*target,
-        write: &write,
+        write: &*write,
     };
     let outcome = copy::copy(
         &*source,

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod comparing;
 pub(crate) mod copying;
 mod cursor;
+mod filling;
 pub(crate) mod finishing;
 mod fitting;
 pub(crate) mod frontend;

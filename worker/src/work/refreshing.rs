@@ -22,6 +22,7 @@ use crossfade_visibility::{
     ports::{Error, Range, Read},
     record::{Key, Record},
 };
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::{beat::Beat, cursor, frontend, problems::call, stores};
@@ -191,6 +192,29 @@ impl Refresher {
         Ok(cleaned)
     }
 
+    /// The search attributes that the main store has of these executions, by the names that it has them by.
+    pub(crate) async fn search_attributes(
+        &self,
+        records: &[Record],
+    ) -> Result<BTreeMap<Key, Map<String, Value>>, Problem> {
+        let mut known = BTreeMap::new();
+        for (name, records) in self.by_namespace(records.iter()) {
+            let keys: Vec<ExecutionKey> = records.iter().map(|record| execution(record)).collect();
+            let states = self.frontend.mutable_states(name, &keys, AT_ONCE).await;
+            let states = states.map_err(|error| call(&error))?;
+            for (record, state) in records.iter().zip(states) {
+                let Some(state) = state else { continue };
+                // The server writes them as JSON (1.23.1: common/searchattribute/encode.go); one that is null was unset.
+                let values = state.search_attributes.into_iter().filter_map(|(name, payload)| {
+                    let value: Value = serde_json::from_slice(&payload.data).ok()?;
+                    (!value.is_null()).then_some((name, value))
+                });
+                known.insert(record.key.clone(), values.collect());
+            }
+        }
+        Ok(known)
+    }
+
     fn by_namespace<'a>(&self, records: impl Iterator<Item = &'a Record>) -> BTreeMap<&str, Vec<&'a Record>> {
         let mut by_name: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
         for record in records {
@@ -247,17 +271,16 @@ pub(crate) struct ClusterState {
     pub(crate) target: std::sync::Arc<dyn Read>,
 }
 
-impl ClusterState {
-    fn failed(&self, problem: &Problem) -> Error {
-        let (store, reason) = (
-            format!("the cluster at {}", self.refresher.frontend.address()),
-            problem.message.clone(),
-        );
-        if problem.code.retryable() {
-            Error::Unreachable { store, reason }
-        } else {
-            Error::Failed { store, reason }
-        }
+/// What a port says when the cluster could not be asked.
+pub(crate) fn witness_failed(refresher: &Refresher, problem: &Problem) -> Error {
+    let (store, reason) = (
+        format!("the cluster at {}", refresher.frontend.address()),
+        problem.message.clone(),
+    );
+    if problem.code.retryable() {
+        Error::Unreachable { store, reason }
+    } else {
+        Error::Failed { store, reason }
     }
 }
 
@@ -272,7 +295,7 @@ impl Origin for ClusterState {
                 .frontend
                 .mutable_states(name, &keys, AT_ONCE)
                 .await
-                .map_err(|error| self.failed(&call(&error)))?;
+                .map_err(|error| witness_failed(&self.refresher, &call(&error)))?;
             existing.extend(
                 records
                     .iter()
@@ -291,10 +314,10 @@ impl Origin for ClusterState {
                 .refresher
                 .refresh(records)
                 .await
-                .map_err(|problem| self.failed(&problem))?;
+                .map_err(|problem| witness_failed(&self.refresher, &problem))?;
             await_seen(&*self.target, &taken)
                 .await
-                .map_err(|problem| self.failed(&problem))?;
+                .map_err(|problem| witness_failed(&self.refresher, &problem))?;
         }
         Ok(())
     }
