@@ -28,6 +28,10 @@ pub struct MutableState {
     pub start_time: Option<Timestamp>,
     /// When it was closed.
     pub close_time: Option<Timestamp>,
+    /// The workflow id and run id of its parent, where it has one.
+    pub parent: Option<(String, String)>,
+    /// The Task Queue's name.
+    pub task_queue: String,
     /// Search attributes by the name that the server keeps: `Keyword01` where the execution was started over a SQL
     /// store, the user's own name elsewhere.
     pub search_attributes: BTreeMap<String, Payload>,
@@ -97,6 +101,10 @@ impl Frontend {
             zombie: state.state == ZOMBIE,
             start_time: start_time.and_then(|t| timestamp(t.seconds, t.nanos)),
             close_time: info.close_time.and_then(|t| timestamp(t.seconds, t.nanos)),
+            // As the server itself asks (1.23.1: service/history/visibility_queue_task_executor.go, getVisibilityRequestBase).
+            parent: (!info.parent_workflow_id.is_empty() && !info.parent_run_id.is_empty())
+                .then_some((info.parent_workflow_id, info.parent_run_id)),
+            task_queue: info.task_queue,
             search_attributes: info.search_attributes.into_iter().collect(),
             memo: info.memo.into_iter().collect(),
             attributes_removed: info.attributes_removed,
@@ -206,6 +214,12 @@ struct StoredState {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ExecutionInfo {
+    #[prost(string, tag = "4")]
+    parent_workflow_id: String,
+    #[prost(string, tag = "5")]
+    parent_run_id: String,
+    #[prost(string, tag = "9")]
+    task_queue: String,
     #[prost(message, optional, tag = "20")]
     start_time: Option<Time>,
     #[prost(map = "string, message", tag = "52")]

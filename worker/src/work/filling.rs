@@ -1,7 +1,7 @@
-//! Filling in what the source of a copied record never held: its search attributes, from the cluster's own state.
+//! Filling in what the source of a copied record never held, from the cluster's own state: search attributes, the parent.
 //!
 //! Reading an execution's mutable state changes nothing, so this is done where a refresh would do harm, too. Where the
-//! state is gone, or was cleaned up after the close, nobody has the attributes any more, and the record goes without.
+//! state is gone, or was cleaned up after the close, nobody has them any more, and the record goes without.
 
 use std::sync::Arc;
 
@@ -47,18 +47,8 @@ impl<W: Write> Write for Filled<W> {
     }
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {
-        let known = self.cluster.search_attributes(records).await;
-        let mut known = known.map_err(|problem| witness_failed(&self.cluster, &problem))?;
-        let filled: Vec<Record> = records
-            .iter()
-            .map(|record| {
-                let mut record = record.clone();
-                if record.search_attributes.is_empty() {
-                    record.search_attributes = known.remove(&record.key).unwrap_or_default();
-                }
-                record
-            })
-            .collect();
+        let filled = self.cluster.filled(records).await;
+        let filled = filled.map_err(|problem| witness_failed(&self.cluster, &problem))?;
         self.inner.put(&filled).await
     }
 

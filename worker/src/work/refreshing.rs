@@ -10,7 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use crossfade_cluster::{ExecutionKey, Frontend, mutable_state};
+use crossfade_cluster::{
+    ExecutionKey, Frontend,
+    mutable_state::{self, MutableState},
+};
 use crossfade_plan::{
     existing::{REFRESHED_A_SECOND, Refreshables},
     order::{RefreshRecords, Refreshed},
@@ -22,7 +25,7 @@ use crossfade_visibility::{
     ports::{Error, Range, Read},
     record::{Key, Record},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{beat::Beat, cursor, frontend, problems::call, stores};
@@ -192,27 +195,22 @@ impl Refresher {
         Ok(cleaned)
     }
 
-    /// The search attributes that the main store has of these executions, by the names that it has them by.
-    pub(crate) async fn search_attributes(
-        &self,
-        records: &[Record],
-    ) -> Result<BTreeMap<Key, Map<String, Value>>, Problem> {
-        let mut known = BTreeMap::new();
+    /// These records with what only the main store has of their executions: search attributes, by the names that it has
+    /// them by, parent and Task Queue. What a record has itself stays.
+    pub(crate) async fn filled(&self, records: &[Record]) -> Result<Vec<Record>, Problem> {
+        let mut filled: BTreeMap<&Key, Record> = BTreeMap::new();
         for (name, records) in self.by_namespace(records.iter()) {
             let keys: Vec<ExecutionKey> = records.iter().map(|record| execution(record)).collect();
             let states = self.frontend.mutable_states(name, &keys, AT_ONCE).await;
             let states = states.map_err(|error| call(&error))?;
-            for (record, state) in records.iter().zip(states) {
-                let Some(state) = state else { continue };
-                // The server writes them as JSON (1.23.1: common/searchattribute/encode.go); one that is null was unset.
-                let values = state.search_attributes.into_iter().filter_map(|(name, payload)| {
-                    let value: Value = serde_json::from_slice(&payload.data).ok()?;
-                    (!value.is_null()).then_some((name, value))
-                });
-                known.insert(record.key.clone(), values.collect());
+            for (record, state) in records.into_iter().zip(states) {
+                if let Some(state) = state {
+                    filled.insert(&record.key, fill(record.clone(), state));
+                }
             }
         }
-        Ok(known)
+        let or_as_it_is = |record: &Record| filled.remove(&record.key).unwrap_or_else(|| record.clone());
+        Ok(records.iter().map(or_as_it_is).collect())
     }
 
     fn by_namespace<'a>(&self, records: impl Iterator<Item = &'a Record>) -> BTreeMap<&str, Vec<&'a Record>> {
@@ -255,6 +253,25 @@ impl Refresher {
         }
         Ok(taken)
     }
+}
+
+fn fill(mut record: Record, state: MutableState) -> Record {
+    if record.search_attributes.is_empty() {
+        // The server writes them as JSON (1.23.1: common/searchattribute/encode.go); one that is null was unset.
+        let values = state.search_attributes.into_iter().filter_map(|(name, payload)| {
+            let value: Value = serde_json::from_slice(&payload.data).ok()?;
+            (!value.is_null()).then_some((name, value))
+        });
+        record.search_attributes = values.collect();
+    }
+    if let (None, Some((workflow_id, run_id))) = (&record.parent_workflow_id, state.parent) {
+        record.parent_workflow_id = Some(workflow_id);
+        record.parent_run_id = Some(run_id);
+    }
+    if record.task_queue.is_empty() {
+        record.task_queue = state.task_queue;
+    }
+    record
 }
 
 fn execution(record: &Record) -> ExecutionKey {
