@@ -258,6 +258,11 @@ pub(crate) struct Copy {
     /// The most records a second, from 1; unlimited when absent.
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) rate: Option<Rate>,
+    /// Drop the target's secondary indexes during the copy and build them again after it: several times as quick into an
+    /// empty Postgres. Only for a target that nobody reads meanwhile. Should this be killed, run it again: what was
+    /// dropped is noted in the target's table crossfade_parked_indexes, and the next run builds it.
+    #[arg(long)]
+    pub(crate) defer_indexes: bool,
 }
 
 /// `crossfade diff`.
