@@ -6,14 +6,14 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use e2e::migration::record;
 use e2e::scene::says;
-use e2e::story::{Orders, Story};
+use e2e::story::Story;
 use e2e::testbed::{Plan, Testbed};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_migration_runs_from_cassandra_to_elasticsearch() -> Result<()> {
     let id = "migrate-visibility-database";
-    let mut story = Story::begin(id, Plan::reference(), Orders::WithAttributes, |spec| {
+    let mut story = Story::begin(id, Plan::reference(), |spec| {
         // What the documentation writes besides.
         spec["target"]["datastore"]["elasticsearch"]["logLevel"] = json!("error");
         spec["target"]["datastore"]["elasticsearch"]["closeIdleConnectionsInterval"] = json!("15s");

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use e2e::scene::says;
 use e2e::servers::binaries::TEMPORAL_1_23_1;
-use e2e::story::{Orders, Story};
+use e2e::story::Story;
 use e2e::testbed::{Engine, Plan, Store, Testbed};
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 async fn a_second_index_is_added_to_its_datastore_and_taken_away_again() -> Result<()> {
     let id = "index-there-and-back";
     let plan = Plan::pair(&TEMPORAL_1_23_1, Engine::Elasticsearch, Engine::Elasticsearch);
-    let mut story = Story::begin(id, plan, Orders::WithAttributes, |_| {}).await?;
+    let mut story = Story::begin(id, plan, |_| {}).await?;
     let testbed = &story.scene.testbed;
     let (source, target) = (index(testbed.source())?, index(testbed.target())?);
     let plan = story.scene.operator.query(id, "plan", None).await?;

@@ -32,30 +32,18 @@ pub struct Story {
     going: Going,
 }
 
-/// Whether traffic's orders carry search attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orders {
-    /// With one of every type.
-    WithAttributes,
-    /// Without: on clusters whose source knows none, and whose target would keep them under other names.
-    Plain,
-}
-
 impl Story {
     /// A cluster as planned with executions in it, traffic that goes on, and a migration that waits at its first gate with
     /// no file touched. `change` changes the usual spec.
     ///
     /// # Errors
     /// When something does not start, or the migration does not get there.
-    pub async fn begin(id: &'static str, plan: Plan, orders: Orders, change: impl FnOnce(&mut Value)) -> Result<Self> {
+    pub async fn begin(id: &'static str, plan: Plan, change: impl FnOnce(&mut Value)) -> Result<Self> {
         let tools = worker_variables(plan.release)?;
         let tools: Vec<(&str, &str)> = tools.iter().map(|(name, path)| (*name, path.as_str())).collect();
         let scene = Scene::of(plan, &tools).await?;
         let frontend = scene.testbed.frontend();
-        let traffic = match orders {
-            Orders::WithAttributes => Traffic::begin(frontend, NAMESPACE).await?,
-            Orders::Plain => Traffic::begin_plain(frontend, NAMESPACE).await?,
-        };
+        let traffic = Traffic::begin(frontend, NAMESPACE).await?;
         if scene.visibility_stores().await? == "elasticsearch" {
             knows_attributes(&scene.testbed).await?;
         }
@@ -183,8 +171,8 @@ impl Story {
 ///
 /// # Errors
 /// What goes wrong in it.
-pub async fn migrates(id: &'static str, plan: Plan, orders: Orders, stores: [&str; 2]) -> Result<()> {
-    let mut story = Story::begin(id, plan, orders, |_| {}).await?;
+pub async fn migrates(id: &'static str, plan: Plan, stores: [&str; 2]) -> Result<()> {
+    let mut story = Story::begin(id, plan, |_| {}).await?;
     story.to_cutover().await?;
     let both = story.scene.visibility_stores().await?;
     ensure!(both == stores.join(","), "while both are written: {both}");

@@ -107,11 +107,6 @@ pub(super) fn memo_after_work(number: u64, generation: u32) -> Values {
     ])
 }
 
-/// The values that an order carries: none when it is a plain one.
-pub(super) fn of(values: &Values, plain: bool) -> Values {
-    if plain { Values::new() } else { values.clone() }
-}
-
 fn values<const N: usize>(values: [(&str, Value); N]) -> Values {
     values
         .into_iter()

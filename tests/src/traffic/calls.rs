@@ -71,7 +71,7 @@ impl Calls {
             memo: (!memo.is_empty()).then(|| Memo {
                 fields: memo.iter().map(|(key, value)| (key.clone(), payload(value))).collect(),
             }),
-            search_attributes: search_attributes(&attributes::of(&attributes::at_start(input.number), input.plain))?,
+            search_attributes: search_attributes(&attributes::at_start(input.number))?,
             cron_schedule: cron_schedule.to_owned(),
             ..Default::default()
         };

@@ -91,7 +91,6 @@ struct Crew {
     calls: Calls,
     ledger: Ledger,
     next: AtomicU64,
-    plain: bool,
 }
 
 impl Traffic {
@@ -102,19 +101,6 @@ impl Traffic {
     pub async fn begin(frontend: &str, namespace: &str) -> Result<Self> {
         let client = connect(frontend, namespace).await?;
         namespaces::add_search_attributes(&client, frontend, namespace, &ATTRIBUTES).await?;
-        Self::start(frontend, namespace, client, false)
-    }
-
-    /// As [`Traffic::begin`], of orders without search attributes.
-    ///
-    /// # Errors
-    /// When the frontend does not answer.
-    pub async fn begin_plain(frontend: &str, namespace: &str) -> Result<Self> {
-        let client = connect(frontend, namespace).await?;
-        Self::start(frontend, namespace, client, true)
-    }
-
-    fn start(frontend: &str, namespace: &str, client: Client, plain: bool) -> Result<Self> {
         let task_queue = "orders".to_owned();
         let worker = OrderWorker::start(frontend, namespace, &task_queue)?;
         let prefix = format!("order-{}-", &uuid::Uuid::new_v4().simple().to_string()[..6]);
@@ -127,7 +113,6 @@ impl Traffic {
                 },
                 ledger: Ledger::new(namespace, &prefix),
                 next: AtomicU64::new(0),
-                plain,
             }),
             worker,
         })
@@ -237,7 +222,6 @@ impl Crew {
             number,
             life,
             generation: 0,
-            plain: self.plain,
         };
         let timeout = (life == Life::TimedOut).then_some(TIMEOUT);
         let schedule = if life == Life::Cron { SCHEDULE } else { "" };
@@ -246,7 +230,7 @@ impl Crew {
         if life == Life::Cron {
             return self.turns(id, number).await;
         }
-        self.write(entry(id, number, life, 0));
+        self.ledger.write(entry(id, number, life, 0));
         match life {
             Life::Shipped => self.calls.signal(id.0, id.1, "ship", None).await?,
             Life::Cancelled => self.calls.cancel(id.0, id.1).await?,
@@ -267,7 +251,8 @@ impl Crew {
                         .calls
                         .next_run(&workflow_id, &self.ended(&workflow_id, &run_id).await?)
                         .await?;
-                    self.write(entry((&workflow_id, &run_id), number, life, generation));
+                    self.ledger
+                        .write(entry((&workflow_id, &run_id), number, life, generation));
                 }
             }
             Life::Parent => self.part(id, number).await?,
@@ -289,7 +274,7 @@ impl Crew {
         let mut part = entry((&child, &run_id), number, Life::Completed, 0);
         // A child gets no memo from its parent.
         part.memo = attributes::memo_after_work(number, 0);
-        self.write(part);
+        self.ledger.write(part);
         Ok(())
     }
 
@@ -308,19 +293,13 @@ impl Crew {
             let mut run = entry(id, number, Life::Cron, 0);
             if described.is_some_and(|info| info.status == Status::Terminated as i32) {
                 run.status = Status::Terminated;
-                self.write(run);
+                self.ledger.write(run);
                 return Ok(());
             }
-            self.write(run);
+            self.ledger.write(run);
             run_id = self.calls.next_run(id.0, id.1).await?;
         }
         Ok(())
-    }
-
-    /// Writes an entry down, without the attributes where orders carry none.
-    fn write(&self, mut entry: Entry) {
-        entry.attributes = attributes::of(&entry.attributes, self.plain);
-        self.ledger.write(entry);
     }
 
     /// Changes the quantity of one open order: of the oldest ones first, so that records from before the migration change during it.
@@ -339,9 +318,6 @@ impl Crew {
         self.calls
             .signal(&entry.workflow_id, &entry.run_id, "touch", Some(json!(quantity)))
             .await?;
-        if self.plain {
-            return Ok(());
-        }
         self.ledger.amend(&entry.run_id, |entry| {
             // Two touches may overtake each other on their way: the order keeps the larger one, and so does the ledger.
             let former = entry.attributes.get("Quantity").and_then(serde_json::Value::as_i64);

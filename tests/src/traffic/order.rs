@@ -54,8 +54,6 @@ pub struct OrderInput {
     pub life: Life,
     /// How often it has continued as new.
     pub generation: u32,
-    /// Whether it carries no search attributes, as on clusters whose stores know none.
-    pub plain: bool,
 }
 
 /// The workflow id of the child of an order of [`Life::Parent`].
@@ -81,7 +79,6 @@ impl Order {
             number,
             life,
             generation,
-            plain,
         } = input;
         match life {
             Life::Terminated | Life::TimedOut => ctx.wait_condition(|_| false).await?,
@@ -93,9 +90,6 @@ impl Order {
                 ctx.wait_condition(|order| order.touched != order.applied).await?;
                 let touched = ctx.state(|order| order.touched);
                 ctx.state_mut(|order| order.applied = touched);
-                if plain {
-                    continue;
-                }
                 ctx.upsert_search_attributes([attributes::QUANTITY.value_set(touched)]);
             },
             Life::Shipped => {
@@ -126,7 +120,7 @@ impl Order {
                     life: Life::Completed,
                     ..input
                 };
-                let attributes = attributes::updates(&attributes::of(&attributes::at_start(number), plain));
+                let attributes = attributes::updates(&attributes::at_start(number));
                 let options = ChildWorkflowOptions::builder()
                     .workflow_id(child_of(ctx.workflow_id()))
                     .search_attributes(SearchAttributes::new(attributes.map_err(failure)?))
@@ -158,10 +152,8 @@ impl Order {
 
 /// Changes the order's search attributes and memo while it runs.
 fn work(ctx: &WorkflowContext<Order>, input: &OrderInput) -> WorkflowResult<()> {
-    if !input.plain {
-        let changes = attributes::after_work(input.number, input.generation);
-        ctx.upsert_search_attributes(attributes::updates(&changes).map_err(failure)?);
-    }
+    let changes = attributes::after_work(input.number, input.generation);
+    ctx.upsert_search_attributes(attributes::updates(&changes).map_err(failure)?);
     let memo = attributes::memo_after_work(input.number, input.generation);
     ctx.upsert_memo(memo.into_iter().map(|(key, value)| (key, Some(MemoValue::new(value)))))?;
     Ok(())
