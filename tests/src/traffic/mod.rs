@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use temporalio_client::Client;
 use tokio::task::JoinHandle;
 
 pub use attributes::{ATTRIBUTES, Values};
