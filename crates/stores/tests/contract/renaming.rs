@@ -161,16 +161,16 @@ async fn names_that_change_are_taken_over_and_other_stores_are_left_alone() {
     let mut entry = postgres().visibility("renaming_rights", "v1.13");
     postgres().execute(
         "renaming_rights",
-        "CREATE ROLE writer LOGIN PASSWORD 'writer'; GRANT SELECT, INSERT, UPDATE, DELETE ON executions_visibility TO writer",
+        "CREATE ROLE restricted LOGIN PASSWORD 'restricted'; GRANT SELECT, INSERT, UPDATE, DELETE ON executions_visibility TO restricted",
     );
-    entry["sql"]["user"] = json!("writer");
-    entry["sql"]["password"] = json!("writer");
+    entry["sql"]["user"] = json!("restricted");
+    entry["sql"]["password"] = json!("restricted");
     let refused = rename_attributes(&entry, &name("Keyword01")).await;
     assert!(matches!(refused, Err(OpenError::Denied { .. })), "{refused:?}");
     // What the problem's remedy says.
     postgres().execute(
         "renaming_rights",
-        "GRANT CREATE ON SCHEMA public TO writer; GRANT TRIGGER ON executions_visibility TO writer",
+        "GRANT CREATE ON SCHEMA public TO restricted; GRANT TRIGGER ON executions_visibility TO restricted",
     );
     assert_eq!(
         rename_attributes(&entry, &name("Keyword01")).await.expect("allowed"),
