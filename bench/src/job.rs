@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use crossfade_stores::{Store, open};
 use crossfade_visibility::compare::{self, compare};
 use crossfade_visibility::copy::{self, Step, copy};
-use crossfade_visibility::ports::{Range, Target};
+use crossfade_visibility::indexing::{Pace, Rebuilding};
+use crossfade_visibility::ports::{Range, Read, Target};
 use crossfade_visibility::record::Key;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +31,8 @@ const TICKS: f64 = 100.0;
 pub(crate) enum Kind {
     /// Carry what the target lacks.
     Copy,
+    /// The same into a target that nobody reads: its secondary indexes are set aside and built again afterwards.
+    Fill,
     /// Tell the drift, which there must be none of.
     Compare,
 }
@@ -132,32 +135,19 @@ impl Job {
         let (from, held) = (reader("source", source), reader("target", target));
         let range = self.range();
         match self.kind {
-            Kind::Copy => {
-                let write = Timed {
-                    role: "target",
-                    port: target.write(),
-                    clock: clock.clone(),
-                };
-                let to = Target {
-                    read: &held,
-                    write: &write,
-                };
-                let begin = copy::Progress {
-                    cursor: range.after.clone(),
-                    ..copy::Progress::default()
-                };
-                let options = copy::Options::pages_of(PAGE);
-                let mut on = |_: &copy::Progress| Step::Continue;
-                let progress = copy(&from, to, &range, begin, options, &mut on).await?.progress;
-                if progress.written != progress.scanned {
-                    bail!(
-                        "{} records were read and {} written",
-                        progress.scanned,
-                        progress.written
-                    );
+            Kind::Fill => {
+                let indexing = target.indexing().context("this target cannot set its indexes aside")?;
+                let parked = clock.time("target", "park", indexing.park()).await?;
+                let copied = self.copy(&from, &held, target, clock).await?;
+                let mut on = |_: &Rebuilding| Step::Continue;
+                let built = indexing.restore(&parked, Pace::default(), &mut on);
+                let built = clock.time("target", "restore", built).await?;
+                if !built.finished {
+                    bail!("some indexes were not built again");
                 }
-                Ok(progress.written)
+                Ok(copied)
             }
+            Kind::Copy => self.copy(&from, &held, target, clock).await,
             Kind::Compare => {
                 let mut on = |_: &compare::Progress| Step::Continue;
                 let options = compare::Options::default();
@@ -177,6 +167,34 @@ impl Job {
                 Ok(outcome.progress.source_records)
             }
         }
+    }
+
+    async fn copy(&self, from: &dyn Read, held: &dyn Read, target: &Store, clock: &Clock) -> Result<u64> {
+        let range = self.range();
+        let write = Timed {
+            role: "target",
+            port: target.write(),
+            clock: clock.clone(),
+        };
+        let to = Target {
+            read: held,
+            write: &write,
+        };
+        let begin = copy::Progress {
+            cursor: range.after.clone(),
+            ..copy::Progress::default()
+        };
+        let options = copy::Options::pages_of(PAGE);
+        let mut on = |_: &copy::Progress| Step::Continue;
+        let progress = copy(from, to, &range, begin, options, &mut on).await?.progress;
+        if progress.written != progress.scanned {
+            bail!(
+                "{} records were read and {} written",
+                progress.scanned,
+                progress.written
+            );
+        }
+        Ok(progress.written)
     }
 }
 

@@ -41,7 +41,7 @@ enum Command {
         #[command(flatten)]
         options: Options,
         /// How far the stores are, one way, in milliseconds.
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 100)]
         distance_ms: u64,
     },
     /// Do the job that standard input describes.

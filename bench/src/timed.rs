@@ -54,7 +54,8 @@ impl Clock {
         self.0.lock().map_or(0.0, |times| times.waiting.as_secs_f64())
     }
 
-    async fn time<T>(&self, role: &str, call: &str, work: impl Future<Output = T>) -> T {
+    /// Notes how long `work` takes, as a call of this name to the store in this role.
+    pub(crate) async fn time<T>(&self, role: &str, call: &str, work: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         if let Ok(mut times) = self.0.lock() {
             times.under_way += 1;

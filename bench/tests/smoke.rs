@@ -57,12 +57,13 @@ async fn each_benchmark_runs_and_writes_what_it_found() {
     let copies = run("copy");
     let pairs = [
         "postgres-to-postgres",
+        "postgres-to-indexed-postgres",
         "postgres-to-elasticsearch",
         "elasticsearch-to-elasticsearch",
     ];
     assert_eq!(names(&copies), pairs);
     assert!(copies[0]["peers"]["copy_into_indexed_table"].is_f64());
-    assert!(copies[2]["peers"]["reindex"].is_f64());
+    assert!(copies[3]["peers"]["reindex"].is_f64());
     let compared = run("compare");
     assert_eq!(
         names(&compared),

@@ -25,6 +25,7 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
     let mut spent = Spent::new();
     for name in [
         "postgres-to-postgres",
+        "postgres-to-indexed-postgres",
         "postgres-to-elasticsearch",
         "elasticsearch-to-elasticsearch",
     ] {
@@ -33,6 +34,7 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
             note(&format!("{name}, round {number} of {}", scope.rounds));
             rounds.push(match name {
                 "postgres-to-postgres" => to_postgres(stand, scope, &source).await?,
+                "postgres-to-indexed-postgres" => to_indexed_postgres(stand, &source).await?,
                 _ => to_elasticsearch(stand, scope, &source, name).await?,
             });
         }
@@ -88,7 +90,7 @@ async fn to_postgres(stand: &Stand, scope: Scope, source: &Prepared) -> Result<R
 
     postgres.fresh(TARGET).await?;
     postgres.settle().await?;
-    let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &postgres.entry(TARGET));
+    let job = Job::whole(Kind::Fill, &postgres.entry(SOURCE), &postgres.entry(TARGET));
     let mut round = Round::of(job.spawn(&[]).await?.0, bound);
 
     if scope.peers {
@@ -97,6 +99,21 @@ async fn to_postgres(stand: &Stand, scope: Scope, source: &Prepared) -> Result<R
         let peer = timed(postgres.load(TARGET, rows)).await?;
         round.peers.insert("copy_into_indexed_table".to_owned(), peer);
     }
+    postgres.drop(TARGET).await?;
+    Ok(round)
+}
+
+/// With all indexes in place, as a target that is read has to be filled.
+async fn to_indexed_postgres(stand: &Stand, source: &Prepared) -> Result<Round> {
+    let postgres = &stand.postgres;
+    postgres.fresh(TARGET).await?;
+    postgres.settle().await?;
+    let bound = timed(postgres.load(TARGET, &source.rows)).await?;
+
+    postgres.fresh(TARGET).await?;
+    postgres.settle().await?;
+    let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &postgres.entry(TARGET));
+    let round = Round::of(job.spawn(&[]).await?.0, bound);
     postgres.drop(TARGET).await?;
     Ok(round)
 }

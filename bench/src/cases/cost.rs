@@ -33,7 +33,7 @@ pub(crate) async fn run(stand: &Stand, kind: Kind) -> Result<Vec<Cost>> {
     let (postgres, elasticsearch) = (&stand.postgres, &stand.elasticsearch);
     let (database, index) = (postgres.entry(SOURCE), elasticsearch.entry(INDEX));
     let cases: [(&'static str, &Value, Value); 3] = match kind {
-        Kind::Copy => [
+        Kind::Copy | Kind::Fill => [
             ("postgres-to-postgres", &database, postgres.entry("bench_target")),
             ("postgres-to-elasticsearch", &database, elasticsearch.entry("target")),
             ("elasticsearch-to-elasticsearch", &index, elasticsearch.entry("target")),
