@@ -203,8 +203,9 @@ impl Postgres {
     /// One session's work while builds are quick.
     async fn build_quickly(&self, yard: &Mutex<Yard>, longest_block: Duration) -> Result<(), Error> {
         let (client, process) = self.builder().await?;
+        // The limit comes last, so that it does not end the other setting.
         let limits = format!(
-            "SET statement_timeout = {}; SET lock_timeout = '{LOCK_WITHIN}'",
+            "SET lock_timeout = '{LOCK_WITHIN}'; SET statement_timeout = {}",
             longest_block.as_millis().max(1)
         );
         client
@@ -276,12 +277,15 @@ impl Postgres {
 
     async fn build(&self, client: &Client, index: &Definition, statement: &str) -> Result<Attempt, Error> {
         let space = index.tablespace.as_deref().unwrap_or_default();
-        client
-            .query_one("SELECT SET_CONFIG('default_tablespace', $1, FALSE)", &[&space])
-            .await
-            .map_err(|error| self.fault(&error))?;
-        // Prepared, so that it is one statement and no more.
-        match client.execute(statement, &[]).await {
+        // One limit is on all that the session does: a busy server may reach it before the build begins.
+        let build = async {
+            client
+                .query_one("SELECT SET_CONFIG('default_tablespace', $1, FALSE)", &[&space])
+                .await?;
+            // Prepared, so that it is one statement and no more.
+            client.execute(statement, &[]).await
+        };
+        match build.await {
             Ok(_) => Ok(Attempt::Built),
             Err(error)
                 if error
