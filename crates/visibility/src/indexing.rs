@@ -1,7 +1,9 @@
-//! A store's secondary indexes, set aside while it is filled and built again afterwards.
+//! What a store does for its readers at every write, set aside while it is filled and brought back afterwards.
 //!
 //! A copy into a table with all of its indexes spends nearly all of its time on them, and leaves them larger than they
-//! need be. Where the store can build an index over what is there, a target that nobody reads is filled without.
+//! need be. Where the store can build an index over what is there, a target that nobody reads is filled without. Where
+//! it is settings that have it work for readers (how often what was written is made visible, how many copies are kept
+//! of it), those are set aside in the same way.
 //!
 //! # Whatever happens, they come back
 //!
@@ -17,7 +19,7 @@ use crate::ports::Error;
 /// What a store that can build indexes later offers.
 #[async_trait]
 pub trait Indexing: Send + Sync {
-    /// Counts them; changes nothing.
+    /// Counts what could be set aside and what is; changes nothing.
     async fn survey(&self) -> Result<Survey, Error>;
 
     /// Sets aside every index that only serves reading, all in one step: never the primary key, nor one that keeps
@@ -40,20 +42,40 @@ pub trait Indexing: Send + Sync {
     async fn restore(&self, parked: &Parked, pace: Pace, watch: &mut dyn Watch<Rebuilding>) -> Result<Rebuilt, Error>;
 }
 
-/// How many indexes there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many indexes (or settings) there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Those that could be set aside.
     pub present: u64,
     /// Those that are set aside and not built again.
     pub parked: u64,
+    /// Why [`Indexing::park`] would be refused, where that is known without trying, in words: this role may not.
+    pub refusal: Option<String>,
 }
 
-/// Indexes that are set aside: all that is needed to build them exactly as they were.
+/// What is set aside: all that is needed to have it again exactly as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parked {
-    /// In the order of their names.
+    /// Indexes that were dropped, in the order of their names.
     pub indexes: Vec<Definition>,
+    /// Settings that were changed, in the order of their names.
+    pub settings: Vec<Setting>,
+}
+
+impl Parked {
+    /// How many things are set aside.
+    pub fn count(&self) -> u64 {
+        (self.indexes.len() + self.settings.len()) as u64
+    }
+}
+
+/// A setting of the store as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, which is the store's own.
+    pub name: String,
+    /// Its value in the store's words; `None` where it was not set, and the store's default held.
+    pub value: Option<String>,
 }
 
 /// One index. In the store's own dialect; holds nothing of any record.

@@ -105,7 +105,7 @@ async fn set_aside(pair: &stores::Pair) -> Result<(Arc<dyn Indexing>, Parked), F
 
 /// Builds them again, and gives their number.
 async fn build_again(indexing: &dyn Indexing, parked: &Parked) -> Result<u64, Failure> {
-    let view = RecordsView::new("rebuilt", parked.indexes.len() as u64);
+    let view = RecordsView::new("rebuilt", parked.count());
     let mut show = |progress: &Rebuilding| {
         let names = progress.under_way.iter().map(|index| index.name.as_str());
         let doing = progress.waiting_for.clone();

@@ -29,6 +29,8 @@ struct Place {
     table_name: String,
     /// The name of the table of what is set aside, in the same form.
     parked: String,
+    /// Whether the role owns the table, or may act as its owner.
+    owned: bool,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
             table: row.try_get(0)?,
             table_name: row.try_get(1)?,
             parked: row.try_get(2)?,
+            owned: row.try_get(3)?,
         })
     }
 }
@@ -142,7 +145,10 @@ impl Postgres {
         }
         let indexes = self.noted(&transaction, place).await?;
         transaction.commit().await.map_err(fault)?;
-        Ok(Parked { indexes })
+        Ok(Parked {
+            indexes,
+            settings: Vec::new(),
+        })
     }
 }
 
@@ -165,6 +171,9 @@ impl Indexing for Postgres {
         Ok(Survey {
             present: present.len() as u64,
             parked: parked.iter().filter(lacking).count() as u64,
+            refusal: (!place.owned).then(|| {
+                "the role does not own the table executions_visibility, or may not create a table beside it".to_owned()
+            }),
         })
     }
 

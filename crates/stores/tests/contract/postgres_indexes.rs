@@ -39,6 +39,14 @@ async fn survey(store: &Store) -> Survey {
     store.indexing().expect("indexing").survey().await.expect("survey")
 }
 
+/// Every index is where it belongs.
+fn whole(present: u64) -> Survey {
+    Survey {
+        present,
+        ..Survey::default()
+    }
+}
+
 async fn fill(store: &Store, numbers: std::ops::Range<u32>) {
     let records: Vec<Record> = numbers.map(|n| record(NAMESPACE, n)).collect();
     for page in records.chunks(1_000) {
@@ -74,7 +82,7 @@ async fn indexes_are_set_aside_and_built_again_as_they_were() {
         let before = postgres().dump(name);
         let there = indexes(name);
         let present = there as u64 - 1;
-        assert_eq!(survey(&store).await, Survey { present, parked: 0 });
+        assert_eq!(survey(&store).await, whole(present));
         for pace in [Pace::default(), SLOWLY] {
             let parked = park(&store).await;
             assert_eq!(parked.indexes.len() as u64, present);
@@ -82,8 +90,8 @@ async fn indexes_are_set_aside_and_built_again_as_they_were() {
             assert_eq!(
                 survey(&store).await,
                 Survey {
-                    present: 0,
-                    parked: present
+                    parked: present,
+                    ..Survey::default()
                 }
             );
             assert_eq!(park(&store).await, parked, "a second time finds it done");
@@ -92,7 +100,7 @@ async fn indexes_are_set_aside_and_built_again_as_they_were() {
             assert_eq!((rebuilt.built, rebuilt.finished), (present, true));
             assert_eq!(rebuilt.slowly, if pace == SLOWLY { present } else { 0 });
             assert_eq!(postgres().dump(name), before);
-            assert_eq!(survey(&store).await, Survey { present, parked: 0 });
+            assert_eq!(survey(&store).await, whole(present));
             let again = restore(&store, &parked, pace).await;
             assert_eq!((again.built, again.finished), (0, true), "nothing is left to do");
         }
@@ -306,8 +314,11 @@ async fn who_does_not_own_the_table_changes_nothing() {
     let before = postgres().dump("indexes_rights");
     entry["sql"]["user"] = json!("writer");
     entry["sql"]["password"] = json!("writer");
-    let refused = opened(&entry).await.indexing().expect("indexing").park().await;
+    let store = opened(&entry).await;
+    let refused = store.indexing().expect("indexing").park().await;
     assert!(matches!(refused, Err(Error::Denied { .. })), "{refused:?}");
+    let told = survey(&store).await.refusal.expect("why not");
+    assert!(told.contains("does not own"), "{told}");
     assert_eq!(postgres().dump("indexes_rights"), before);
 }
 
