@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossfade_visibility::indexing::Indexing;
 use crossfade_visibility::limits::Limits;
 use crossfade_visibility::ports::{Read, Target, Write};
+use crossfade_visibility::pressure::Gauge;
 use serde_json::Value;
 
 use crate::cassandra::Cassandra;
@@ -29,6 +30,13 @@ pub struct Store {
     write: Arc<dyn Write>,
     reuse: Reuse,
     indexing: Option<Arc<dyn Indexing>>,
+    gauged: Option<Arc<dyn Gauged>>,
+}
+
+/// A store that tells how hard it works.
+pub(crate) trait Gauged: Send + Sync {
+    /// A new watcher, which counts from now.
+    fn gauge(self: Arc<Self>) -> Arc<dyn Gauge>;
 }
 
 /// For how long an open store may serve others than the one that opened it.
@@ -50,17 +58,31 @@ impl Store {
             write: store,
             reuse,
             indexing: None,
+            gauged: None,
         }
     }
 
     /// A store that can do without its secondary indexes while it is filled.
-    fn with_indexing<S: Read + Write + Indexing + 'static>(store: S, reuse: Reuse) -> Self {
+    fn with_indexing<S: Read + Write + Indexing + Gauged + 'static>(store: S, reuse: Reuse) -> Self {
         let store = Arc::new(store);
         Self {
             read: store.clone(),
             write: store.clone(),
             reuse,
-            indexing: Some(store),
+            indexing: Some(store.clone()),
+            gauged: Some(store),
+        }
+    }
+
+    /// A store that tells how hard it works.
+    fn with_gauge<S: Read + Write + Gauged + 'static>(store: S, reuse: Reuse) -> Self {
+        let store = Arc::new(store);
+        Self {
+            read: store.clone(),
+            write: store.clone(),
+            reuse,
+            indexing: None,
+            gauged: Some(store),
         }
     }
 
@@ -72,6 +94,7 @@ impl Store {
             write: Arc::new(write),
             reuse: Reuse::Always,
             indexing: None,
+            gauged: None,
         }
     }
 
@@ -101,6 +124,11 @@ impl Store {
         self.indexing.clone()
     }
 
+    /// A new watcher of how hard the store works; `None` where it does not tell.
+    pub fn gauge(&self) -> Option<Arc<dyn Gauge>> {
+        self.gauged.clone().map(Gauged::gauge)
+    }
+
     /// Both ports, to copy or repair into.
     pub fn target(&self) -> Target<'_> {
         Target {
@@ -128,7 +156,7 @@ pub async fn open(entry: &Value) -> Result<Store, OpenError> {
             Ok(Store::source_only(Postgres::open(entry).await?))
         }
         Entry::Postgres(entry) => Ok(Store::with_indexing(Postgres::open(entry).await?, Reuse::Briefly)),
-        Entry::Elasticsearch(entry) => Ok(Store::new(Elasticsearch::open(entry).await?, Reuse::Briefly)),
+        Entry::Elasticsearch(entry) => Ok(Store::with_gauge(Elasticsearch::open(entry).await?, Reuse::Briefly)),
         Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
         Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),
         Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?, Reuse::Briefly)),

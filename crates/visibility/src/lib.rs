@@ -23,6 +23,7 @@ pub mod memory;
 pub mod origin;
 pub mod pace;
 pub mod ports;
+pub mod pressure;
 pub mod record;
 pub mod repair;
 pub mod sameness;

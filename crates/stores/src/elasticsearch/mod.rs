@@ -23,6 +23,7 @@ mod entry;
 mod fault;
 mod fields;
 mod inspect;
+mod pressure;
 mod scan;
 mod sign;
 mod write;

@@ -91,6 +91,11 @@ impl Lane {
         }
     }
 
+    /// Another lane of the same kind, which shares nothing with this one.
+    pub(super) fn alike(&self) -> Self {
+        Self::new(self.entry.clone(), self.read_only)
+    }
+
     /// Connects now if there is no connection, so that what is wrong is said by its kind.
     pub(super) async fn open(&self) -> Result<SessionGuard<'_>, OpenError> {
         let mut session = self.session.lock().await;

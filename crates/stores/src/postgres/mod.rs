@@ -13,6 +13,7 @@ mod connect;
 mod fault;
 mod indexes;
 mod inspect;
+mod pressure;
 mod put;
 mod renaming;
 mod row;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crossfade_stores::{OpenError, Store, inspect, open};
 use crossfade_visibility::contract::record;
 use crossfade_visibility::ports::{Error, Range};
+use crossfade_visibility::pressure::Level;
 use crossfade_visibility::record::{Key, Record};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -50,6 +51,9 @@ async fn a_cluster_without_room_is_waited_for() {
         .start(&[("thread_pool.write.queue_size", "1"), ("node.processors", "1")])
         .await;
     let entry = node.index("crowded", "v13", json!({})).await;
+    let watched = opened(&entry).await;
+    let gauge = watched.gauge().expect("a gauge");
+    assert_eq!(gauge.look().await.expect("a look").level, Level::Calm);
     let writers = (0..12).map(|writer| {
         let entry = &entry;
         async move {
@@ -71,6 +75,10 @@ async fn a_cluster_without_room_is_waited_for() {
         rejected.is_some_and(|rejected| rejected > 0),
         "the test must overrun the node: {pool}"
     );
+    let load = gauge.look().await.expect("a look");
+    assert_eq!(load.level, Level::Over, "{load:?}");
+    assert!(load.seen.contains("were rejected since the last look"), "{load:?}");
+    assert_eq!(gauge.look().await.expect("a look").level, Level::Calm);
     assert_eq!(scanned(&opened(&entry).await).await, 12 * 4 * 200);
 }
 

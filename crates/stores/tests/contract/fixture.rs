@@ -217,12 +217,7 @@ impl Postgres {
 
     /// Everything that a database consists of but its records, as PostgreSQL itself writes it down.
     pub(crate) fn dump(&self, database: &str) -> String {
-        // Its own release's; a link to the server's programs need not be beside one to it.
-        let server = binaries()
-            .join("postgres")
-            .canonicalize()
-            .expect("the server's program");
-        let mut command = Command::new(server.with_file_name("pg_dump"));
+        let mut command = Command::new(program("pg_dump"));
         command
             .args(["--schema-only", "-h", "127.0.0.1", "-U", "temporal", "-p"])
             .args([&self.port.to_string(), database])
@@ -361,7 +356,13 @@ fn binaries() -> PathBuf {
     })
 }
 
-fn as_postgres(program: &Path) -> Command {
+/// One of PostgreSQL's programs, of the server's own release: a link to the server need not be beside one to it.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let server = binaries().join("postgres").canonicalize();
+    server.expect("the server's program").with_file_name(name)
+}
+
+pub(crate) fn as_postgres(program: &Path) -> Command {
     if is_root() {
         let mut command = Command::new("runuser");
         command.args(["-u", "postgres", "--"]).arg(program);
@@ -371,7 +372,7 @@ fn as_postgres(program: &Path) -> Command {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("id");
     output.stdout.starts_with(b"0")
 }

@@ -9,6 +9,7 @@ mod opening;
 mod postgres;
 mod postgres_bulk;
 mod postgres_indexes;
+mod pressure;
 mod renaming;
 mod sqlite;
 mod standard;
