@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{
+    indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
         DynamicConfigSet, FinalCheck, FinallyChecked, Heartbeat, HostConfigured, HostFacts, InspectHost, PrepareTarget,
@@ -28,6 +29,7 @@ use crate::work::{
     beat::{Beat, beating, earlier},
     clock, comparing, copying, finishing, frontend, host_files,
     hosts::{self, Turns},
+    indexing,
     problems::failure,
     reads, refreshing, stores, target, waiting, writes,
 };
@@ -124,6 +126,18 @@ impl ClusterActivities {
     async fn refresh_records(ctx: ActivityContext, order: RefreshRecords) -> Result<Refreshed, ActivityError> {
         let beat = Beat::resuming(earlier(&ctx));
         one(&ctx, &beat, refreshing::run(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::ParkIndexesMarker)]
+    async fn park_indexes(ctx: ActivityContext, order: ParkIndexes) -> Result<IndexesParked, ActivityError> {
+        let beat = Beat::default();
+        one(&ctx, &beat, indexing::park(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::RestoreIndexesMarker)]
+    async fn restore_indexes(ctx: ActivityContext, order: RestoreIndexes) -> Result<IndexesRestored, ActivityError> {
+        let beat = Beat::resuming(earlier(&ctx));
+        one(&ctx, &beat, indexing::restore(&order, &beat)).await
     }
 
     #[activity(definition = contract::CopyRecordsMarker)]

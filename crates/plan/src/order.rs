@@ -12,6 +12,7 @@ use crate::{
     attributes::Attributes,
     drift::Drift,
     existing::Refreshables,
+    indexes::{IndexFact, IndexesBuilt},
     plan::FilePlan,
     route::{Indices, Place},
     settings::{DynamicConfig, HostConfig},
@@ -147,6 +148,9 @@ pub struct StoreFact {
     pub schema_version: Option<String>,
     /// How many records it holds.
     pub records: u64,
+    /// Its indexes, where they can be set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<IndexFact>,
 }
 
 /// How many records of one Namespace a store holds.
@@ -487,6 +491,9 @@ pub struct Heartbeat {
     /// Records repaired in this activity so far.
     #[serde(default)]
     pub repaired: u64,
+    /// Indexes built again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<IndexesBuilt>,
     /// What it is doing, in words.
     #[serde(default)]
     pub doing: String,

@@ -9,6 +9,7 @@ use crate::{
     attributes::Attributes,
     estimate::Estimate,
     existing::{self, Existing},
+    indexes::{self, Deferral},
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts, Unfit},
     period::Period,
     problem::{Code, Problem},
@@ -120,6 +121,9 @@ pub struct Plan {
     /// What the target cannot hold as the source has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfit: Vec<Unfit>,
+    /// What is done about the target's indexes while records are copied; absent where they stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
     /// From this stage on there is no rollback.
     pub point_of_no_return: Stage,
     /// What the operator should know before approving.
@@ -205,6 +209,8 @@ pub fn assemble(
     warnings.extend(stores.warnings.iter().cloned());
     warnings.extend(retention_warnings(spec, &namespaces));
     warnings.extend(stores.unfit.iter().map(unfit_in_words));
+    let deferral = Deferral::decide(spec, stores, !existing::refreshables(&namespaces).is_empty());
+    warnings.extend(indexes::warnings(spec, stores, deferral.as_ref()));
     let attribute_work = AttributeWork::of(spec, way.pair, cluster.attributes.as_ref());
     warnings.extend(attribute_work.warning(&spec.target.name));
     if spec.cutover.shadow_reads {
@@ -238,13 +244,21 @@ pub fn assemble(
             })
             .collect(),
         poll_seconds,
-        steps: steps(spec, &Names::of(spec, first), poll_seconds, &namespaces, attribute_work),
+        steps: steps(
+            spec,
+            &Names::of(spec, first),
+            poll_seconds,
+            &namespaces,
+            attribute_work,
+            deferral.as_ref(),
+        ),
         records: stores.source.records,
         estimate: Estimate::of(spec, stores.source.records, &namespaces, poll_seconds),
         namespaces,
         attributes: cluster.attributes.clone(),
         registers_attributes: attribute_work.registered,
         unfit: stores.unfit.clone(),
+        deferral,
         point_of_no_return: Stage::Promote,
         warnings,
     })

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     drift::{Drift, DriftClass},
+    indexes::{IndexProgress, IndexState},
     message::{Approval, Remark, cut},
     order::{Copied, NamespaceWait, Refreshed},
     plan::Plan,
@@ -252,6 +253,9 @@ pub struct Progress {
     pub refresh: RefreshProgress,
     /// The copy.
     pub copy: CopyProgress,
+    /// The target's indexes, set aside while records are copied.
+    #[serde(default, skip_serializing_if = "IndexProgress::is_none")]
+    pub indexes: IndexProgress,
     /// What the Retention wait still waits for.
     pub wait: Vec<NamespaceWait>,
     /// Whether the Retention wait is over.
@@ -335,6 +339,7 @@ impl Progress {
             dual_since: None,
             refresh: RefreshProgress::default(),
             copy: CopyProgress::default(),
+            indexes: IndexProgress::default(),
             wait: Vec::new(),
             wait_over: false,
             verify: VerifyProgress::default(),
@@ -415,6 +420,9 @@ pub struct Status {
     pub copy: CopyProgress,
     /// Seconds until the copy is done, at the pace so far.
     pub copy_seconds_left: Option<u64>,
+    /// The target's indexes, set aside while records are copied.
+    #[serde(default, skip_serializing_if = "IndexState::is_none")]
+    pub indexes: IndexState,
     /// The most records a second.
     pub records_per_second: Option<u32>,
     /// What the Retention wait still waits for.
@@ -451,6 +459,7 @@ impl Status {
             refresh: progress.refresh.clone(),
             copy: progress.copy.clone(),
             copy_seconds_left: progress.copy.seconds_left(),
+            indexes: progress.indexes.state.clone(),
             records_per_second: progress.records_per_second,
             wait: progress.wait.clone(),
             verify: progress.verify.clone(),

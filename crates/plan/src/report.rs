@@ -33,6 +33,9 @@ pub struct Report {
     pub refreshed: u64,
     /// Records that the copy wrote.
     pub copied: u64,
+    /// What became of the target's indexes, in words, where they were set aside meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<String>,
     /// Records of the last whole comparison.
     pub compared: u64,
     /// Its drift.
@@ -82,6 +85,7 @@ impl Report {
             dual_since: progress.dual_since,
             refreshed: progress.refresh.refreshed.refreshed,
             copied: progress.copy.copied.written,
+            indexes: progress.indexes.state.words(),
             compared: progress.verify.compared,
             drift: progress.verify.drift,
             repaired: progress.verify.repaired,
@@ -119,10 +123,14 @@ fn next_steps(progress: &Progress, result: Option<Outcome>) -> Vec<String> {
             steps.push("delete the kept copies in the `.crossfade` folders beside the edited files".to_owned());
             steps
         }
-        Some(Outcome::RolledBack | Outcome::Aborted) => vec![
-            format!("the cluster runs on `{source}` as before; the target's records can be dropped"),
-            "start again with the same spec and another workflow id when you are ready".to_owned(),
-        ],
+        Some(Outcome::RolledBack | Outcome::Aborted) => {
+            let mut steps = vec![format!(
+                "the cluster runs on `{source}` as before; the target's records can be dropped"
+            )];
+            steps.extend(progress.indexes.state.left.clone());
+            steps.push("start again with the same spec and another workflow id when you are ready".to_owned());
+            steps
+        }
         Some(Outcome::Refused) | None => progress.awaited_command().into_iter().collect(),
     }
 }

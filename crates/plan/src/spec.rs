@@ -26,6 +26,9 @@ pub struct Spec {
     /// How the records written before dual writes began reach the target.
     #[serde(default)]
     pub existing_records: ExistingRecords,
+    /// How records are copied.
+    #[serde(default, skip_serializing_if = "Copying::is_default")]
+    pub copy: Copying,
     /// The stage boundaries that wait for an `approve` signal; `[]` runs through without asking.
     #[serde(default = "default_gates")]
     pub gates: BTreeSet<Gate>,
@@ -196,6 +199,36 @@ impl ExistingRecords {
     }
 }
 
+/// How records are copied.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Copying {
+    /// Whether the target does without its secondary indexes (an index of Elasticsearch: without refreshes and replicas)
+    /// while it is filled. They are built again before verify, and on the way back.
+    #[serde(default)]
+    pub defer_indexes: DeferIndexes,
+}
+
+impl Copying {
+    /// Whether it says nothing.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether the target does without its indexes while it is filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeferIndexes {
+    /// Where it pays: the target is nearly empty and many records are to be copied.
+    #[default]
+    Auto,
+    /// Its indexes stay.
+    Never,
+    /// Wherever it can, however few the records are.
+    Always,
+}
+
 /// How reads move to the target.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +272,7 @@ impl Spec {
             },
             source: None,
             existing_records: ExistingRecords::default(),
+            copy: Copying::default(),
             gates: BTreeSet::new(),
             cutover: Cutover::default(),
             keep_source_datastore: true,

@@ -3,6 +3,7 @@
 use crate::{
     attribute_work::{AttributeWork, Moved},
     existing::Means,
+    indexes::Deferral,
     order::HostFacts,
     plan::NamespacePlan,
     route::Indices,
@@ -56,6 +57,7 @@ pub(crate) fn steps(
     poll_seconds: u64,
     namespaces: &[NamespacePlan],
     attributes: AttributeWork,
+    deferral: Option<&Deferral>,
 ) -> Vec<String> {
     let Names { source, target, .. } = names;
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
@@ -98,7 +100,10 @@ pub(crate) fn steps(
     dual.push("set system.secondaryVisibilityWritingMode to dual, wait for it to be read".to_owned());
     dual.push("prove by a canary on every history shard that both stores are written".to_owned());
     stage(Stage::DualWrite, dual);
-    stage(Stage::ExistingRecords, existing_steps(spec, names, namespaces));
+    stage(
+        Stage::ExistingRecords,
+        existing_steps(spec, names, namespaces, deferral),
+    );
     stage(
         Stage::Verify,
         vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
@@ -136,7 +141,12 @@ pub(crate) fn steps(
         .collect()
 }
 
-fn existing_steps(spec: &Spec, names: &Names<'_>, namespaces: &[NamespacePlan]) -> Vec<String> {
+fn existing_steps(
+    spec: &Spec,
+    names: &Names<'_>,
+    namespaces: &[NamespacePlan],
+    deferral: Option<&Deferral>,
+) -> Vec<String> {
     let Names { source, target, .. } = names;
     let refreshed = namespaces
         .iter()
@@ -149,8 +159,18 @@ fn existing_steps(spec: &Spec, names: &Names<'_>, namespaces: &[NamespacePlan]) 
         ));
     }
     if spec.existing_records.backfills() {
+        let deferral = deferral.filter(|deferral| deferral.set_aside);
+        steps.extend(deferral.map(|deferral| {
+            format!(
+                "set the indexes of `{target}` aside while it is filled: {}",
+                deferral.count()
+            )
+        }));
         let what = if refreshed > 0 { "still lacks" } else { "lacks" };
         steps.push(format!("copy from `{source}` what `{target}` {what}"));
+        steps.extend(deferral.map(|_| {
+            format!("build the indexes of `{target}` again while the cluster writes on; the way back does so, too")
+        }));
     }
     if spec.existing_records.waits() {
         steps.push(wait_step());

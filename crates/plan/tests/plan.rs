@@ -73,6 +73,7 @@ fn stores() -> StoreFacts {
         plugin: "postgres12".into(),
         schema_version: Some("1.13".into()),
         records,
+        indexes: None,
     };
     let records = |name: &str, open, closed| NamespaceRecords {
         namespace_id: format!("id-of-{name}"),

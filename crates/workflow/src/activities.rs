@@ -11,6 +11,7 @@
 )]
 
 use crossfade_plan::{
+    indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
         DynamicConfigSet, FinalCheck, FinallyChecked, HostConfigured, HostFacts, InspectHost, PrepareTarget,
@@ -81,6 +82,18 @@ impl ClusterWork {
         unimplemented!()
     }
 
+    /// Sets the target's indexes aside, where that still pays; a second time finds it done.
+    #[activity(name = name::PARK_INDEXES)]
+    pub fn park_indexes(order: ParkIndexes) -> Result<IndexesParked, Problem> {
+        unimplemented!()
+    }
+
+    /// Builds again what is set aside; when cancelled, answers how far it came.
+    #[activity(name = name::RESTORE_INDEXES)]
+    pub fn restore_indexes(order: RestoreIndexes) -> Result<IndexesRestored, Problem> {
+        unimplemented!()
+    }
+
     /// Copies what the target lacks, for a bounded time; when cancelled, answers how far it came.
     #[activity(name = name::COPY_RECORDS)]
     pub fn copy_records(order: CopyRecords) -> Result<Copied, Problem> {
@@ -135,10 +148,10 @@ impl HostWork {
 
 pub use cluster_work::{
     CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker, FinalCheck as FinalCheckMarker,
-    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker, PrepareTarget as PrepareTargetMarker,
-    ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker, ReadWait as ReadWaitMarker,
-    RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
-    ReleaseLock as ReleaseLockMarker, TakeLock as TakeLockMarker,
+    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker, ParkIndexes as ParkIndexesMarker,
+    PrepareTarget as PrepareTargetMarker, ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker,
+    ReadWait as ReadWaitMarker, RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
+    ReleaseLock as ReleaseLockMarker, RestoreIndexes as RestoreIndexesMarker, TakeLock as TakeLockMarker,
 };
 pub use host_work::{
     ConfigureHost as ConfigureHostMarker, InspectHost as InspectHostMarker, SetDynamicConfig as SetDynamicConfigMarker,

@@ -52,6 +52,10 @@ pub mod activity {
     pub const REGISTER_ATTRIBUTES: &str = "register-attributes";
     /// Have the server write anew what the target lacks.
     pub const REFRESH_RECORDS: &str = "refresh-records";
+    /// Set the target's indexes aside.
+    pub const PARK_INDEXES: &str = "park-indexes";
+    /// Build again what is set aside.
+    pub const RESTORE_INDEXES: &str = "restore-indexes";
     /// Copy what the target lacks.
     pub const COPY_RECORDS: &str = "copy-records";
     /// Say what the Retention wait still waits for.

@@ -50,6 +50,16 @@ fn work_retries() -> RetryPolicy {
         .build()
 }
 
+/// As [`work_retries`], so often and no more.
+fn limited(attempts: u32) -> RetryPolicy {
+    RetryPolicy::builder()
+        .initial_interval(seconds(1))
+        .backoff_coefficient(2.0)
+        .maximum_interval(seconds(60))
+        .maximum_attempts(attempts)
+        .build()
+}
+
 fn options(start_to_close: Duration, retries: RetryPolicy, summary: &str) -> ActivityOptions {
     ActivityOptions::with_start_to_close_timeout(start_to_close)
         .heartbeat_timeout(HEARTBEAT)
@@ -102,13 +112,26 @@ pub fn scan(summary: &str) -> ActivityOptions {
 /// does not wait for those minutes again.
 #[must_use]
 pub fn last_scan(summary: &str, content: bool) -> ActivityOptions {
-    let retries = RetryPolicy::builder()
-        .initial_interval(seconds(1))
-        .backoff_coefficient(2.0)
-        .maximum_interval(seconds(60))
-        .maximum_attempts(if content { 3 } else { 10 })
-        .build();
-    options(seconds(24 * 3600), retries, summary)
+    options(seconds(24 * 3600), limited(if content { 3 } else { 10 }), summary)
+}
+
+/// Setting indexes aside: a moment's work that a busy table may put off. It only makes the copy quicker, so it is tried a
+/// few times and then done without.
+#[must_use]
+pub fn aside(summary: &str) -> ActivityOptions {
+    options(seconds(120), limited(6), summary)
+}
+
+/// Building indexes again, over as many records as there are. Heartbeats tell of a dead worker.
+#[must_use]
+pub fn rebuild(summary: &str) -> ActivityOptions {
+    options(seconds(7 * 24 * 3600), work_retries(), summary)
+}
+
+/// As [`rebuild`] on the way back, which must not wait for ever for a store that is gone.
+#[must_use]
+pub fn rebuild_going_back(summary: &str) -> ActivityOptions {
+    options(seconds(7 * 24 * 3600), limited(6), summary)
 }
 
 /// A slice of copying or comparing: its own time and as much again, since a page is never cut short.

@@ -11,7 +11,7 @@ use crate::{
     activities::ClusterWork,
     control::{self, Ctx, change, context, ordered, pass, read},
     options,
-    stages::{configure, everywhere, propagation},
+    stages::{build_again_going_back, configure, everywhere, propagation},
 };
 
 /// Goes back. There is no giving up here: what fails is shown to the operator, who corrects it and says `resume`.
@@ -44,6 +44,8 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         everywhere(ctx, &DynamicConfig::Original, "as it was").await?;
         source_is_written(ctx).await?;
     }
+    // The cluster is as it was; nothing but the target waits for this.
+    build_again_going_back(ctx).await;
     if read(ctx, |progress| progress.plan.is_some()) {
         ordered(
             ctx,

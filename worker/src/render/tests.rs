@@ -36,6 +36,7 @@ fn fact(description: &str, records: u64, schema: Option<&str>) -> StoreFact {
         plugin: "PostgreSQL 15.3".to_owned(),
         schema_version: schema.map(str::to_owned),
         records,
+        indexes: None,
     }
 }
 
@@ -104,6 +105,7 @@ fn some_plan() -> Plan {
         attributes: None,
         registers_attributes: false,
         unfit: Vec::new(),
+        deferral: None,
         steps: vec![
             "1. prepare-target: check the schema".to_owned(),
             "2. gate dual-write: wait for `approve`".to_owned(),

@@ -12,6 +12,7 @@ mod fitting;
 pub(crate) mod frontend;
 pub(crate) mod host_files;
 pub(crate) mod hosts;
+pub(crate) mod indexing;
 mod keeping;
 pub(crate) mod preflight;
 pub(crate) mod problems;

@@ -2,6 +2,7 @@
 
 use crossfade_config::StaticConfig;
 use crossfade_plan::{
+    indexes::IndexFact,
     order::{Context, NamespaceRecords, StoreFact, StoreFacts},
     plan,
     problem::{Code, Problem},
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     attributes, fitting, frontend,
     host_files::read_static,
-    keeping,
+    indexing, keeping,
     problems::{call, file_problem, open as open_problem, store as store_problem},
     secrets,
 };
@@ -164,8 +165,10 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
             closed: count.closed,
         })
         .collect();
+    let mut indexes = None;
     if target.as_ref().is_some_and(|target| target.schema.is_present()) {
         no_strangers(context).await.map_err(|problem| vec![problem])?;
+        indexes = target_indexes(context).await.map_err(|problem| vec![problem])?;
     }
     let limits = match &target {
         Some(target) => Some(target.limits),
@@ -186,20 +189,35 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     warnings.extend(looked.caveat(records));
     warnings.extend(target.as_ref().and_then(|target| short_of_space(&source, target)));
     Ok(StoreFacts {
-        source: fact(&source, records),
+        source: StoreFact {
+            indexes: indexing::look(&opened).await.map_err(|problem| vec![problem])?,
+            ..fact(&source, records)
+        },
         target: match &target {
-            Some(target) => fact(target, target.records_estimate.unwrap_or_default()),
+            Some(target) => StoreFact {
+                indexes,
+                ..fact(target, target.records_estimate.unwrap_or_default())
+            },
             None => StoreFact {
                 description: format!("{} (to be created)", named_in_spec(&context.spec)),
                 plugin: crossfade_stores::plugin_name(&entry).unwrap_or_default(),
                 schema_version: None,
                 records: 0,
+                indexes: None,
             },
         },
         namespaces,
         unfit: looked.unfit,
         warnings,
     })
+}
+
+/// The target's indexes, unless its schema is to be brought up to date first.
+async fn target_indexes(context: &Context) -> Result<Option<IndexFact>, Problem> {
+    match crossfade_stores::open(&target_entry(&context.spec)?).await {
+        Ok(target) => indexing::look(&target).await,
+        Err(_) => Ok(None),
+    }
 }
 
 /// The target has no record of a Namespace that the source does not know. Such a store is another cluster's, and
@@ -292,6 +310,7 @@ fn fact(facts: &Facts, records: u64) -> StoreFact {
         plugin: facts.engine.clone(),
         schema_version: facts.schema.version(),
         records,
+        indexes: None,
     }
 }
 

@@ -20,6 +20,8 @@ fn names_on_the_wire_stay() {
         (names::activity::PROVE_WRITES, "prove-writes"),
         (names::activity::REGISTER_ATTRIBUTES, "register-attributes"),
         (names::activity::REFRESH_RECORDS, "refresh-records"),
+        (names::activity::PARK_INDEXES, "park-indexes"),
+        (names::activity::RESTORE_INDEXES, "restore-indexes"),
         (names::activity::COPY_RECORDS, "copy-records"),
         (names::activity::READ_WAIT, "read-wait"),
         (names::activity::COMPARE_RECORDS, "compare-records"),

@@ -10,6 +10,7 @@ use crossfade_plan::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use super::indexes;
 use crate::{
     activities::ClusterWork,
     control::{self, Ctx, Halt, Rested, change, context, firm, read, rest, yielding},
@@ -23,7 +24,9 @@ pub(crate) async fn existing_records(ctx: &Ctx) -> Result<(), Halt> {
     let how = read(ctx, |progress| progress.spec.existing_records);
     if how.backfills() {
         refresh(ctx).await?;
+        indexes::set_aside(ctx).await?;
         copy(ctx).await?;
+        indexes::build_again(ctx).await?;
     }
     if how.waits() {
         retention_wait(ctx).await?;
