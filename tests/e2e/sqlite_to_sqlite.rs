@@ -77,6 +77,18 @@ async fn a_cluster_moves_from_one_sqlite_file_to_another_under_traffic() -> Resu
     let events = operator.history_length(id).await?;
     ensure!(events < 2_000, "{events} events");
 
+    let counted = scene.worker.metrics().await?;
+    for (metric, at_least) in [
+        ("crossfade_records_written_total{activity=\"copy-records\"}", 100),
+        ("crossfade_records_read_total{activity=\"compare-records\"}", 260),
+        ("crossfade_records_per_second_limit{activity=\"copy-records\"}", 0),
+        ("temporal_num_pollers", 0),
+    ] {
+        let line = counted.lines().find(|line| line.starts_with(metric));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        ensure!(value >= Some(at_least), "{metric}: {line:?} in\n{counted}");
+    }
+
     let files = Files::of(&scene.testbed)?.text();
     says(&files, &[&format!("visibilityStore: {TARGET_NAME}")])?;
     ensure!(!files.contains("secondaryVisibility"), "{files}");

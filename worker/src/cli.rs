@@ -126,6 +126,9 @@ pub(crate) struct Worker {
     /// Also do the work of this host of the spec: edit its files, restart its services. Can be given several times.
     #[arg(long = "host", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) hosts: Vec<String>,
+    /// Serve metrics for Prometheus at this address, which must be one of this machine alone (a port is enough).
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::metrics::loopback)]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
 }
 
 /// `crossfade spec`.

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod connection;
 mod exit;
+mod metrics;
 mod migration;
 mod render;
 mod serve;

@@ -1,7 +1,7 @@
 //! The worker: one poller for the migration's task queue, one for each host it serves, and what it does when the
 //! cluster that it polls goes down under its own hands.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crossfade_workflow::{VisibilityMigration, names};
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -15,6 +15,7 @@ use temporalio_sdk::{
 use crate::{
     activities::{ClusterActivities, HostActivities},
     connection::Settings,
+    metrics,
 };
 
 /// How long activities under way may go on after the worker was asked to stop.
@@ -34,14 +35,17 @@ pub(crate) struct Options {
     pub(crate) connection: Settings,
     /// The hosts whose files and services this process handles.
     pub(crate) hosts: Vec<String>,
+    /// Where metrics are served, if they are.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// Polls until `shutdown`, connecting again whenever the connection or a poller is lost for good.
 ///
 /// # Errors
-/// Settings that can never work: they contradict each other or cannot be read.
+/// Settings that can never work: they contradict each other or cannot be read; an address for metrics that is taken.
 pub(crate) async fn run(options: Options, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let runtime = Runtime::from_current_tokio(Default::default()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let telemetry = options.metrics.map(metrics::serve).transpose()?.unwrap_or_default();
+    let runtime = Runtime::from_current_tokio(telemetry).map_err(|error| anyhow::anyhow!("{error}"))?;
     let host_work = HostActivities::default();
     let shutdown = shutdown.shared();
     loop {

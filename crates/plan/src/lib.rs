@@ -19,6 +19,7 @@ pub mod attributes;
 pub mod drift;
 pub mod estimate;
 pub mod existing;
+pub mod heartbeat;
 pub mod indexes;
 pub mod message;
 pub mod operator;

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::heartbeat::{Heartbeat, Limit};
 use crate::{
     attributes::Attributes,
     drift::Drift,
     existing::Refreshables,
-    indexes::{IndexFact, IndexesBuilt},
+    indexes::IndexFact,
     plan::FilePlan,
     route::{Indices, Place},
     settings::{DynamicConfig, HostConfig},
@@ -465,36 +466,4 @@ pub struct FinallyChecked {
     pub missing: u64,
     /// Records of the source whose execution was deleted after promote.
     pub deleted_since: u64,
-}
-
-/// What a long activity's heartbeat carries, for live progress on `crossfade watch` and for resuming.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Heartbeat {
-    /// Where to go on.
-    pub cursor: Option<String>,
-    /// Records looked at in this activity so far.
-    pub scanned: u64,
-    /// Records written in this activity so far.
-    pub written: u64,
-    /// Executions refreshed in this activity so far.
-    #[serde(default)]
-    pub refreshed: u64,
-    /// Executions left to the copy in this activity so far.
-    #[serde(default)]
-    pub left: u64,
-    /// Records withdrawn in this activity so far.
-    #[serde(default)]
-    pub withdrawn: u64,
-    /// Drift found in this activity so far.
-    #[serde(default)]
-    pub drift: Drift,
-    /// Records repaired in this activity so far.
-    #[serde(default)]
-    pub repaired: u64,
-    /// Indexes built again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub indexes: Option<IndexesBuilt>,
-    /// What it is doing, in words.
-    #[serde(default)]
-    pub doing: String,
 }

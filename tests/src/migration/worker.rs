@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::crossfade_command;
+use crate::servers::ports::free_ports;
 use crate::servers::processes::{Running, Signal};
 use crate::testbed::Testbed;
 
@@ -16,6 +17,8 @@ pub struct Worker {
     hosts: Vec<String>,
     variables: Vec<(String, String)>,
     log: PathBuf,
+    /// Where it serves its metrics.
+    port: u16,
     running: Option<Running>,
 }
 
@@ -39,6 +42,7 @@ impl Worker {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             log: testbed.log("worker"),
+            port: free_ports(1)?[0],
             running: None,
         };
         worker.again(testbed)?;
@@ -55,6 +59,7 @@ impl Worker {
         for host in &self.hosts {
             command.args(["--host", host]);
         }
+        command.args(["--metrics", &self.port.to_string()]);
         self.running = Some(testbed.spawn(&self.name, &mut command)?);
         Ok(())
     }
@@ -76,6 +81,16 @@ impl Worker {
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.running.as_mut().is_some_and(Running::is_running)
+    }
+
+    /// What it tells Prometheus.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<String> {
+        let address = format!("http://127.0.0.1:{}/metrics", self.port);
+        let answer = reqwest::get(&address).await?.error_for_status()?;
+        Ok(answer.text().await?)
     }
 
     /// Where its output goes.

@@ -14,6 +14,7 @@ pub(super) async fn run(global: &Global, args: Worker) -> Outcome {
     let options = serve::Options {
         connection: global.connection.clone(),
         hosts: args.hosts,
+        metrics: args.metrics,
     };
     serve::run(options, shutdown).await?;
     Ok(Exit::Done)

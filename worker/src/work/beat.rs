@@ -11,6 +11,8 @@ use std::{
 use crossfade_plan::order::Heartbeat;
 use temporalio_sdk::activities::ActivityContext;
 
+use crate::metrics::Counted;
+
 /// How often an activity shows a sign of life. The SDK sends at most one in 0.8 of the heartbeat timeout.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,8 @@ pub(crate) fn earlier(ctx: &ActivityContext) -> Heartbeat {
 
 /// Runs `work` with a sign of life every few seconds; when the activity is cancelled, the work is told to stop.
 pub(crate) async fn beating<T>(ctx: &ActivityContext, beat: &Beat, work: impl Future<Output = T>) -> T {
+    let counted = Mutex::new(Counted::from(&ctx.info().activity_type, beat.now()));
+    let count = || counted.lock().unwrap_or_else(PoisonError::into_inner).add(&beat.now());
     let life = async {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -66,13 +70,17 @@ pub(crate) async fn beating<T>(ctx: &ActivityContext, beat: &Beat, work: impl Fu
                 _ = ticks.tick() => {}
                 () = ctx.cancelled(), if !beat.should_stop() => beat.stop.store(true, Ordering::Relaxed),
             }
+            count();
             if let Err(error) = ctx.record_heartbeat(beat.now()).await {
                 tracing::warn!(%error, "a heartbeat could not be recorded");
             }
         }
     };
     tokio::select! {
-        done = work => done,
+        done = work => {
+            count();
+            done
+        }
         () = life => unreachable!("signs of life have no end"),
     }
 }
