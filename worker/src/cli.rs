@@ -92,6 +92,10 @@ pub(crate) enum Command {
     /// Records that are there in an equal or later version are left alone, so it can be run again and again, and
     /// while a cluster writes to both stores.
     Copy(Copy),
+    /// Show, or build, indexes that a copy set aside and never built again.
+    ///
+    /// Ends with status 1 when some are set aside and `--restore` was not given.
+    Indexes(Indexes),
     /// Compare every record of two stores, without a workflow.
     ///
     /// Ends with status 3 when any record differs.
@@ -262,10 +266,22 @@ pub(crate) struct Copy {
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) rate: Option<Rate>,
     /// Drop the target's secondary indexes during the copy and build them again after it: several times as quick into an
-    /// empty Postgres. Only for a target that nobody reads meanwhile. Should this be killed, run it again: what was
-    /// dropped is noted in the target's table crossfade_parked_indexes, and the next run builds it.
+    /// empty Postgres. Only for a target that nobody reads meanwhile. An interrupt ends the copy and builds them all the
+    /// same, a second one does not wait for that. What was dropped is noted in the target's table
+    /// crossfade_parked_indexes: after a kill `crossfade indexes --store STORE --restore` builds it, and so does the next run.
     #[arg(long)]
     pub(crate) defer_indexes: bool,
+}
+
+/// `crossfade indexes`.
+#[derive(Debug, Args)]
+pub(crate) struct Indexes {
+    /// The store, in the same form as for `copy`.
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: String,
+    /// Build what is set aside. Others may read and write meanwhile.
+    #[arg(long)]
+    pub(crate) restore: bool,
 }
 
 /// `crossfade diff`.

@@ -3,6 +3,7 @@
 mod audit;
 mod copy;
 mod diff;
+mod indexes;
 mod message;
 mod plan;
 mod report;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Report(args) => report::run(global, &args).await,
         Command::Audit(args) => audit::run(global, &args).await,
         Command::Copy(args) => copy::run(global, &args).await,
+        Command::Indexes(args) => indexes::run(global, &args).await,
         Command::Diff(args) => diff::run(global, &args).await,
     }
 }

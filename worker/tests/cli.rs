@@ -112,6 +112,7 @@ fn help_of_every_command_is_the_reference() {
         vec!["report"],
         vec!["audit"],
         vec!["copy"],
+        vec!["indexes"],
         vec!["diff"],
     ];
     let mut reference = String::from("The help of every command, written by a test (worker/tests/cli.rs).\n");

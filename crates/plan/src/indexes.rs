@@ -347,8 +347,8 @@ impl IndexState {
 
     /// In words, for the report; `None` where nothing was set aside.
     pub fn words(&self) -> Option<String> {
-        if let Some(left) = &self.left {
-            return Some(left.clone());
+        if self.left.is_some() {
+            return Some("left set aside, see the next steps".to_owned());
         }
         if self.set_aside == 0 {
             return None;

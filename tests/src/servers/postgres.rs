@@ -163,6 +163,39 @@ impl Postgres {
             .with_context(|| format!("cannot run in {database}: {statements}"))
     }
 
+    /// The schema of `database` as `pg_dump` writes it, to be compared with another: without what differs from dump to dump.
+    ///
+    /// # Errors
+    /// When `pg_dump` fails: with what it said.
+    pub fn schema_of(&self, database: &str) -> Result<String> {
+        // What is found first may be links to the servers' programs alone.
+        let programs = self.programs.join("postgres").canonicalize()?;
+        let output = Command::new(programs.with_file_name("pg_dump"))
+            .args([
+                "--schema-only",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                USER,
+                "-p",
+                &self.port.to_string(),
+                database,
+            ])
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .context("cannot run pg_dump")?;
+        if !output.status.success() {
+            bail!(
+                "pg_dump of {database} failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        // Newer releases write a random key around it.
+        let text = String::from_utf8(output.stdout)?;
+        let lines = text.lines().filter(|line| !line.contains("restrict "));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+
     /// Creates an empty database.
     ///
     /// # Errors

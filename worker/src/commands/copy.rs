@@ -4,13 +4,16 @@ use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
 use crossfade_visibility::{
     copy::{self, Progress, Step},
-    indexing::{Indexing, Pace, Parked, Rebuilding},
+    indexing::{Indexing, Parked},
     pace::{Paced, Rate},
     ports::{Range, Target},
 };
 use serde_json::json;
 
-use super::stores;
+use super::{
+    indexes::{self, Interrupts},
+    stores,
+};
 use crate::{
     cli::{Copy, Global},
     exit::{Exit, Failure, Outcome},
@@ -28,8 +31,8 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         Rate::new(args.rate.and_then(|rate| rate.0).and_then(NonZeroU32::new)),
     );
     let expected = source.count(None).await.map_err(|error| stores::failure(&error))?;
-    let parked = match args.defer_indexes {
-        true => Some(set_aside(&pair).await?),
+    let mut aside = match args.defer_indexes {
+        true => Some(Aside::set(&pair, &args.stores.to).await?),
         false => None,
     };
     let view = RecordsView::new("copied", expected.values().map(|count| count.total()).sum());
@@ -43,23 +46,30 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         write: &write,
     };
     let options = copy::Options::pages_of(PAGE);
-    let copied = copy::copy(
-        source.as_ref(),
-        target,
-        &Range::default(),
-        Progress::default(),
-        options,
-        &mut show,
-    )
-    .await;
+    let copy = async {
+        copy::copy(
+            source.as_ref(),
+            target,
+            &Range::default(),
+            Progress::default(),
+            options,
+            &mut show,
+        )
+        .await
+        .map_err(|error| stores::failure(&error))
+    };
+    let copied = match &mut aside {
+        Some(aside) => aside.unless_interrupted(copy).await,
+        None => copy.await,
+    };
     drop(view);
     let copying = began.elapsed();
     // Whatever became of the copy.
-    let rebuilt = match &parked {
-        Some((indexing, parked)) => Some(build_again(indexing.as_ref(), parked).await?),
-        None => None,
+    let (copied, rebuilt) = match aside {
+        Some(aside) => aside.put_back(copied).await?,
+        None => (copied?, None),
     };
-    let progress = copied.map_err(|error| stores::failure(&error))?.progress;
+    let progress = copied.progress;
     let took = began.elapsed();
     if global.json {
         render::json(&json!({
@@ -91,31 +101,60 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Sets the target's secondary indexes aside, those that an earlier run left so among them.
-async fn set_aside(pair: &stores::Pair) -> Result<(Arc<dyn Indexing>, Parked), Failure> {
-    let Some(indexing) = pair.to.indexing() else {
-        return Err(Failure::refused(format!(
-            "--defer-indexes: {} cannot be filled without its indexes; only Postgres can. Next step: leave it out",
-            pair.to.describe()
-        )));
-    };
-    let parked = indexing.park().await.map_err(|error| stores::failure(&error))?;
-    Ok((indexing, parked))
+/// The target's secondary indexes, set aside.
+struct Aside<'a> {
+    indexing: Arc<dyn Indexing>,
+    parked: Parked,
+    /// The target as it was named.
+    store: &'a str,
+    interrupts: Interrupts,
 }
 
-/// Builds them again, and gives their number.
-async fn build_again(indexing: &dyn Indexing, parked: &Parked) -> Result<u64, Failure> {
-    let view = RecordsView::new("rebuilt", parked.count());
-    let mut show = |progress: &Rebuilding| {
-        let names = progress.under_way.iter().map(|index| index.name.as_str());
-        let doing = progress.waiting_for.clone();
-        view.show(
-            progress.built,
-            doing.unwrap_or_else(|| names.collect::<Vec<_>>().join(", ")),
-        );
-        Step::Continue
-    };
-    let rebuilt = indexing.restore(parked, Pace::default(), &mut show).await;
-    drop(view);
-    Ok(rebuilt.map_err(|error| stores::failure(&error))?.built)
+impl<'a> Aside<'a> {
+    /// Sets them aside, those that an earlier run left so among them.
+    async fn set(pair: &stores::Pair, store: &'a str) -> Result<Self, Failure> {
+        let Some(indexing) = pair.to.indexing() else {
+            return Err(Failure::refused(format!(
+                "--defer-indexes: {} cannot be filled without its indexes. Next step: leave it out",
+                pair.to.describe()
+            )));
+        };
+        // Before anything is gone.
+        let interrupts = Interrupts::listen()?;
+        let parked = indexing.park().await.map_err(|error| stores::failure(&error))?;
+        Ok(Self {
+            indexing,
+            parked,
+            store,
+            interrupts,
+        })
+    }
+
+    /// The copy, unless it is ended before: what it wrote stays and is found done by the next one.
+    async fn unless_interrupted<T>(&mut self, copy: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            copied = copy => copied,
+            () = self.interrupts.next() => {
+                render::note("interrupted: the indexes are built again; another interrupt leaves them set aside");
+                Err(Failure::failed(
+                    "the copy was interrupted. Next step: run it again, and it goes on with what is lacking",
+                ))
+            }
+        }
+    }
+
+    /// Builds them again, whatever became of the copy, and gives their number. What went wrong is all told.
+    async fn put_back<T>(mut self, copied: Result<T, Failure>) -> Result<(T, Option<u64>), Failure> {
+        let rebuilt = indexes::restore(&*self.indexing, &self.parked, self.store, &mut self.interrupts).await;
+        match (copied, rebuilt) {
+            (Ok(copied), Ok(rebuilt)) => Ok((copied, Some(rebuilt.built))),
+            (Ok(_), Err(failure)) => Err(failure.context("the records are copied")),
+            (Err(mut failure), Err(left)) => {
+                failure.message = format!("{}\n{}", failure.message, left.message);
+                failure.problems.extend(left.problems);
+                Err(failure)
+            }
+            (Err(failure), Ok(_)) => Err(failure),
+        }
+    }
 }

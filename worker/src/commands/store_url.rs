@@ -34,6 +34,18 @@ pub(super) fn entry(text: &str) -> Option<Result<Value, String>> {
     }
 }
 
+/// `text` for a message: a URL without its password.
+pub(super) fn without_password(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if text.contains("://") => match url.set_password(None) {
+            Ok(()) => url.to_string(),
+            // One that cannot have any.
+            Err(()) => text.to_owned(),
+        },
+        _ => text.to_owned(),
+    }
+}
+
 fn sqlite(url: &Url) -> Result<Value, String> {
     if url.host_str().is_some_and(|host| !host.is_empty()) || url.path().len() < 2 {
         return Err("write a SQLite store as sqlite:///absolute/path (three slashes)".to_owned());

@@ -44,6 +44,14 @@ pub(super) async fn open(stores: &Stores) -> Result<Pair, Failure> {
     Ok(pair)
 }
 
+/// Opens one store.
+pub(super) async fn open_one(text: &str, option: &str) -> Result<Store, Failure> {
+    let entry = entry(text, option)?;
+    crossfade_stores::open(&entry)
+        .await
+        .map_err(|error| not_open(&error, option))
+}
+
 /// Why a store could not be opened, and what to do.
 fn not_open(error: &OpenError, option: &str) -> Failure {
     Failure {

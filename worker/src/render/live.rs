@@ -33,6 +33,7 @@ enum Screen {
         all: MultiProgress,
         headline: ProgressBar,
         copy: ProgressBar,
+        indexes: ProgressBar,
         compare: ProgressBar,
         lines: ProgressBar,
     },
@@ -52,6 +53,7 @@ impl MigrationView {
             Screen::Terminal {
                 headline,
                 copy: bar("copied"),
+                indexes: bar("built"),
                 compare: bar("compared"),
                 lines: add(LINES),
                 all,
@@ -74,6 +76,7 @@ impl MigrationView {
                 all,
                 headline,
                 copy,
+                indexes,
                 compare,
                 lines,
             } => {
@@ -81,6 +84,9 @@ impl MigrationView {
                 let amounts = Amounts::of(status, activities, now);
                 if let Some((done, all_records)) = amounts.copied {
                     show_bar(all, lines, copy, done, all_records, &amounts.copy_pace);
+                }
+                if let Some((built, total)) = amounts.built {
+                    show_bar(all, lines, indexes, built, total, "indexes");
                 }
                 if let Some((done, all_records)) = amounts.compared {
                     show_bar(all, lines, compare, done, all_records, &amounts.drift);
@@ -114,12 +120,13 @@ impl Drop for MigrationView {
         if let Screen::Terminal {
             headline,
             copy,
+            indexes,
             compare,
             lines,
             ..
         } = &self.screen
         {
-            for bar in [headline, copy, compare, lines] {
+            for bar in [headline, copy, indexes, compare, lines] {
                 bar.finish_and_clear();
             }
         }
@@ -141,6 +148,8 @@ fn show_bar(all: &MultiProgress, before: &ProgressBar, bar: &ProgressBar, done: 
 pub(super) struct Amounts {
     pub(super) copied: Option<(u64, u64)>,
     pub(super) copy_pace: String,
+    /// Indexes built again, of how many.
+    pub(super) built: Option<(u64, u64)>,
     pub(super) compared: Option<(u64, u64)>,
     pub(super) drift: String,
 }
@@ -162,6 +171,14 @@ impl Amounts {
             amounts.copied = Some((done, status.copy.expected.max(done)));
             amounts.copy_pace = pace(done, status.copy.expected, millis, copied.done);
         }
+        let rebuilding = live(activity::RESTORE_INDEXES).and_then(|(heartbeat, _)| heartbeat.indexes.as_ref());
+        amounts.built = match rebuilding {
+            Some(indexes) => Some((indexes.built, indexes.total)),
+            None if status.indexes.building_since.is_some() && !status.indexes.owed() => {
+                Some((status.indexes.set_aside, status.indexes.set_aside))
+            }
+            None => None,
+        };
         let comparing = live(activity::COMPARE_RECORDS);
         let verify = &status.verify;
         if comparing.is_some() || verify.compared > 0 {

@@ -3,6 +3,7 @@
 use console::style;
 use crossfade_plan::{
     existing,
+    indexes::Deferral,
     order::StoreFact,
     plan::{FilePlan, HostPlan, Plan},
 };
@@ -26,7 +27,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
         format!("Route\n{}", lines(&plan.route_notes)),
         format!("Stores\n{}", stores(plan)),
         format!("Namespaces\n{}", namespaces(plan)),
-        format!("Existing records\n{}", lines(&existing::lines(&plan.namespaces))),
+        format!("Existing records\n{}", lines(&existing_records(plan))),
         format!(
             "Edits, host by host in the order of their restarts\n\n{}",
             edits(&plan.hosts)
@@ -42,6 +43,13 @@ pub(crate) fn plan(plan: &Plan) -> String {
         parts.push(format!("{}\n{}", style("Warnings").yellow(), lines(&plan.warnings)));
     }
     parts.join("\n\n")
+}
+
+/// How they reach the target, and what it does without meanwhile.
+fn existing_records(plan: &Plan) -> Vec<String> {
+    let mut lines = existing::lines(&plan.namespaces);
+    lines.extend(plan.deferral.as_ref().map(Deferral::line));
+    lines
 }
 
 fn lines(lines: &[String]) -> String {

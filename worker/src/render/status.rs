@@ -1,6 +1,7 @@
 //! Where a migration stands.
 
 use crossfade_plan::{
+    indexes::IndexState,
     progress::{Condition, CutoverProgress, HostState, Status},
     stage::Stage,
 };
@@ -189,6 +190,7 @@ fn records(status: &Status) -> Vec<String> {
             rate.unwrap_or_default()
         ));
     }
+    lines.extend(indexes(&status.indexes));
     let verify = &status.verify;
     if verify.round > 0 {
         lines.push(format!(
@@ -243,6 +245,14 @@ fn refreshed(status: &Status) -> Option<String> {
         count(all.left),
         if all.done { ", done" } else { "" }
     ))
+}
+
+/// What became of the target's indexes, where anything was to be done about them.
+fn indexes(state: &IndexState) -> Option<String> {
+    let words = state
+        .words()
+        .or_else(|| Some(format!("stay: {}", state.kept.as_ref()?)))?;
+    Some(format!("  indexes   {words}"))
 }
 
 fn reads(cutover: CutoverProgress) -> &'static str {

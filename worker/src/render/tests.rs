@@ -6,6 +6,7 @@ use crossfade_plan::{
     drift::{Drift, DriftClass},
     estimate::Estimate,
     existing::Existing,
+    indexes::{Deferral, IndexState, IndexesBuilt},
     message::Approval,
     order::{Copied, Heartbeat, NamespaceWait, StoreFact},
     plan::{FilePlan, HostPlan, NamespacePlan, Plan},
@@ -105,7 +106,12 @@ fn some_plan() -> Plan {
         attributes: None,
         registers_attributes: false,
         unfit: Vec::new(),
-        deferral: None,
+        deferral: Some(Deferral {
+            set_aside: true,
+            indexes: Some(71),
+            records: 1_234_567,
+            kept: None,
+        }),
         steps: vec![
             "1. prepare-target: check the schema".to_owned(),
             "2. gate dual-write: wait for `approve`".to_owned(),
@@ -236,6 +242,54 @@ fn migrated() -> Progress {
 fn status_while_copying() {
     let (progress, activities) = copying();
     insta::assert_snapshot!(status(&Status::of(&progress), &activities, None, at(762)));
+}
+
+/// The copy is done, and the target's indexes are being built again.
+fn rebuilding() -> (Progress, Vec<PendingActivity>) {
+    let (mut progress, mut activities) = copying();
+    progress.copy.copied = verified().copy.copied;
+    progress.indexes.state = IndexState {
+        ordered: true,
+        set_aside: 71,
+        building_since: Some(at(752)),
+        ..IndexState::default()
+    };
+    progress.condition = Condition::Running {
+        doing: "building the target's indexes again".to_owned(),
+    };
+    activities[0].name = activity::RESTORE_INDEXES.to_owned();
+    activities[0].heartbeat = Some(Heartbeat {
+        indexes: Some(IndexesBuilt { built: 12, total: 71 }),
+        doing: "12 of 71 indexes built, now by_close_time (building index: scanning table, 45 %)".to_owned(),
+        ..Heartbeat::default()
+    });
+    (progress, activities)
+}
+
+#[test]
+fn status_while_indexes_are_built_again() {
+    let (mut progress, activities) = rebuilding();
+    let now = Status::of(&progress);
+    assert_eq!(live::Amounts::of(&now, &activities, at(762)).built, Some((12, 71)));
+    insta::assert_snapshot!(status(&now, &activities, None, at(762)));
+    progress.indexes.state.restored_at = Some(at(800));
+    assert_eq!(
+        live::Amounts::of(&Status::of(&progress), &[], at(801)).built,
+        Some((71, 71))
+    );
+}
+
+/// The way back goes on without a target that is gone, and says what was left and what brings it back.
+#[test]
+fn report_of_a_way_back_that_left_indexes_aside() {
+    let (mut progress, _) = rebuilding();
+    progress.condition = Condition::Ended {
+        result: Outcome::RolledBack,
+    };
+    let left = "71 of the target's indexes are set aside still, since they could not be built again ([store-unreachable] gone. \
+                Next step: x); `crossfade indexes --store 'postgres://temporal@127.0.0.1:5432/new' --restore` builds them";
+    progress.indexes.state.left = Some(left.to_owned());
+    insta::assert_snapshot!(report(&Report::of(&progress)));
 }
 
 #[test]
