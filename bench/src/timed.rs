@@ -121,6 +121,11 @@ impl Read for Timed<Arc<dyn Read>> {
         self.clock.time(self.role, "versions", self.port.versions(keys)).await
     }
 
+    async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        let found = self.port.versions_of(records);
+        self.clock.time(self.role, "versions", found).await
+    }
+
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         self.clock.time(self.role, "count", self.port.count(namespace_id)).await
     }

@@ -193,12 +193,11 @@ pub async fn scans_in_order_from_any_key(store: Target<'_>) -> Result<(), Error>
     asked.push(expected[0].clone());
     let versions = store.read.versions(&asked).await?;
     assert_eq!(versions.keys().cloned().collect::<Vec<_>>(), expected[..50]);
-    assert_eq!(
-        store.read.get(&asked).await?.len(),
-        50,
-        "each once, and only those there"
-    );
+    let held = store.read.get(&asked).await?;
+    assert_eq!(held.len(), 50, "each once, and only those there");
+    assert_eq!(store.read.versions_of(&held).await?, versions);
     assert!(store.read.get(&[]).await?.is_empty() && store.read.versions(&[]).await?.is_empty());
+    assert!(store.read.versions_of(&[]).await?.is_empty());
     Ok(())
 }
 

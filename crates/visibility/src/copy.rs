@@ -6,6 +6,9 @@
 //! which of it is absent or older (2), put those (3), ask the source which of those are gone (4), delete them at the
 //! target (5), and only then advance the cursor.
 //!
+//! (2) decides nothing: (3) does, inside the store, and (2) only spares it what it would refuse. So it is left out for as
+//! long as the target lacks every record of the pages before; what (3) then leaves alone goes through (4) and (5), too.
+//!
 //! - **A newer record is never overwritten.** (3) replaces only a lower version, decided inside the store. In a store
 //!   without versions (3) only inserts, and the server's writes there replace whole rows, last one wins: whether our
 //!   older reading goes in before or after the server's write, the server's is what stays.
@@ -22,7 +25,8 @@
 //!   (3) and (5). A delete that fails in one store is tried again in both.
 //! - **(5) never deletes what is alive**: run ids are never used twice, and a record that the source had at (1) and
 //!   lacks at (4) was deleted. It is deleted only up to the version that was put, so that whatever the server wrote
-//!   since is left to the server's own delete.
+//!   since is left to the server's own delete. Whether it is gone is asked by where the server would have put it, and
+//!   what is not there by its key alone.
 //!
 //! Up to [`Options::in_flight`] pages are between (2) and (5) while the next one is read, so that neither store waits for
 //! the other. Pages share no key and each goes through its steps in order, so that nothing above changes; the cursor
@@ -118,12 +122,12 @@ pub async fn copy(
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Outcome, Error> {
     let mut progress = from;
-    let (stopped, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let course = Course::default();
     let range = Range {
         after: progress.cursor.clone(),
         ..slice.clone()
     };
-    let mut pages = carried(source, target, range, options, &stopped, &ended);
+    let mut pages = carried(source, target, range, options, &course);
     while let Some(carried) = pages.try_next().await? {
         progress.scanned += carried.scanned;
         progress.written += carried.written;
@@ -131,38 +135,48 @@ pub async fn copy(
         progress.cursor = Some(carried.last);
         if watch.page(&progress) == Step::Stop {
             // What is being written is finished, so that no page is left between its steps.
-            stopped.store(true, Ordering::Relaxed);
+            course.stopped.store(true, Ordering::Relaxed);
         }
     }
     Ok(Outcome {
         progress,
-        finished: ended.load(Ordering::Relaxed),
+        finished: course.ended.load(Ordering::Relaxed),
     })
 }
 
-/// The pages of `range` in their order, each carried to the target, up to the end (then `ended`) or until `stopped`.
+/// What the pages of a copy tell each other.
+#[derive(Default)]
+struct Course {
+    /// No more pages are to be read.
+    stopped: AtomicBool,
+    /// There are no more.
+    ended: AtomicBool,
+    /// The target lacked all of the page that was done last.
+    lacks_all: AtomicBool,
+}
+
+/// The pages of `range` in their order, each carried to the target, up to the end or until stopped.
 /// Boxed: of nested nameless futures the compiler cannot tell that they may be sent.
 fn carried<'a>(
     source: &'a dyn Read,
     target: Target<'a>,
     range: Range,
     options: Options,
-    stopped: &'a AtomicBool,
-    ended: &'a AtomicBool,
+    course: &'a Course,
 ) -> BoxStream<'a, Result<Carried, Error>> {
     stream::try_unfold(range, move |range| async move {
-        if stopped.load(Ordering::Relaxed) {
+        if course.stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let records = source.scan(&range, options.page.max(1)).await?;
         let Some(last) = records.last().map(|record| record.key.clone()) else {
-            ended.store(true, Ordering::Relaxed);
+            course.ended.store(true, Ordering::Relaxed);
             return Ok(None);
         };
         let after = Some(last.clone());
         Ok(Some((Page { records, last }, Range { after, ..range })))
     })
-    .map_ok(move |page| carry(source, target, page))
+    .map_ok(move |page| carry(source, target, page, course))
     .try_buffered(options.in_flight.max(1))
     .boxed()
 }
@@ -182,21 +196,26 @@ struct Carried {
 }
 
 /// Takes one page through its steps, from (2) to (5).
-async fn carry(source: &dyn Read, target: Target<'_>, page: Page) -> Result<Carried, Error> {
+async fn carry(source: &dyn Read, target: Target<'_>, page: Page, course: &Course) -> Result<Carried, Error> {
     let scanned = page.records.len() as u64;
-    let lacking = lacking(page.records, target).await?;
+    let chosen = if course.lacks_all.load(Ordering::Relaxed) {
+        page.records
+    } else {
+        lacking(page.records, target).await?
+    };
+    let written = target.write.put(&chosen).await?;
+    course.lacks_all.store(written == scanned, Ordering::Relaxed);
     Ok(Carried {
         last: page.last,
         scanned,
-        written: target.write.put(&lacking).await?,
-        withdrawn: withdraw_gone(source, target, &lacking).await?,
+        written,
+        withdrawn: withdraw_gone(source, target, &chosen).await?,
     })
 }
 
 /// Those of `page` that the target lacks, or has in a lower version.
 async fn lacking(page: Vec<Record>, target: Target<'_>) -> Result<Vec<Record>, Error> {
-    let keys: Vec<Key> = page.iter().map(|record| record.key.clone()).collect();
-    let held = target.read.versions(&keys).await?;
+    let held = target.read.versions_of(&page).await?;
     let lacks = |record: &Record| match held.get(&record.key) {
         None => true,
         Some(held) => held.is_some_and(|held| held < record.version.unwrap_or(0)),
@@ -209,10 +228,16 @@ pub(crate) async fn withdraw_gone(source: &dyn Read, target: Target<'_>, written
     if written.is_empty() {
         return Ok(0);
     }
-    let keys: Vec<Key> = written.iter().map(|record| record.key.clone()).collect();
-    let alive = source.versions(&keys).await?;
+    let alive = source.versions_of(written).await?;
+    let absent = |record: &&Record| !alive.contains_key(&record.key);
+    let suspects: Vec<Key> = written.iter().filter(absent).map(|record| record.key.clone()).collect();
+    if suspects.is_empty() {
+        return Ok(0);
+    }
+    let alive = source.versions(&suspects).await?;
     let gone: Vec<Condemned> = written
         .iter()
+        .filter(absent)
         .filter(|record| !alive.contains_key(&record.key))
         .map(|record| Condemned {
             key: record.key.clone(),

@@ -40,6 +40,14 @@ pub trait Read: Send + Sync {
     /// Which of `keys` exist, each with its version (`None` in a store without versions).
     async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error>;
 
+    /// The same, for whoever has the records of these keys from another store: what a record says beside its key may be
+    /// the quicker way to it. Only a record that lies where the server puts it is sure to be found: who concludes from
+    /// absence that it is nowhere asks [`versions`](Self::versions) as well.
+    async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        let keys: Vec<Key> = records.iter().map(|record| record.key.clone()).collect();
+        self.versions(&keys).await
+    }
+
     /// Records per Namespace id, open and closed; of one Namespace or of all. Counted in full: as slow as the store
     /// makes it.
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error>;

@@ -4,8 +4,8 @@
 //!
 //! A search sees what was written before the index was last refreshed, once a second by default and never where
 //! `refresh_interval` is -1. Copy and repair are right only if a look-up sees what was written, and what was deleted,
-//! before it began; so [`get`](Read::get), [`versions`](Read::versions), counts and lists refresh the index first. A
-//! scan refreshes it when something was written through this store, and otherwise once a second: a page may be as old
+//! before it began; so [`get`](Read::get), [`versions`](Read::versions), counts and lists refresh the index first, while
+//! [`versions_of`](Read::versions_of) asks by the documents' ids, which needs no refresh. A scan refreshes it when something was written through this store, and otherwise once a second: a page may be as old
 //! as that, which is as if it had been read so much earlier.
 //!
 //! # Order
@@ -22,6 +22,7 @@ mod document;
 mod entry;
 mod fault;
 mod fields;
+mod ids;
 mod inspect;
 mod pressure;
 mod scan;
@@ -291,6 +292,10 @@ impl Read for Elasticsearch {
         let asked: std::collections::BTreeSet<&Key> = keys.iter().collect();
         versions.retain(|key, _| asked.contains(key));
         Ok(versions)
+    }
+
+    async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        self.versions_by_id(records).await
     }
 
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {

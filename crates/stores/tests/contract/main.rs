@@ -2,6 +2,7 @@
 
 mod clusters;
 mod elasticsearch;
+mod elasticsearch_ids;
 mod elasticsearch_trouble;
 mod encrypted;
 mod fixture;
