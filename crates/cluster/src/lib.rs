@@ -12,6 +12,7 @@
 //! - [`lock`]: one migration for each cluster.
 //! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
+//! - [`task_latency`]: how long the cluster's own visibility tasks take.
 //! - [`schema`] and [`index_schema`]: Temporal's own tools on a target store.
 //!
 //! This crate knows no YAML, no store dialect and no migration plan.
@@ -38,6 +39,7 @@ pub mod register;
 pub mod restart;
 pub mod schema;
 mod sql_target;
+pub mod task_latency;
 mod tool;
 mod version;
 

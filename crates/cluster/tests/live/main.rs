@@ -14,4 +14,5 @@ mod restart;
 mod schema;
 mod server;
 mod standard;
+mod task_latency;
 mod tls;
