@@ -1,16 +1,20 @@
-//! A rate for writes, changeable while they run.
+//! A rate for writes, or for a scan, changeable while they run.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use crate::ports::{Condemned, Error, Rewrite, Write};
-use crate::record::Record;
+use crate::keeps::Keeps;
+use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crate::record::{Key, Record};
 
-/// How many records may be written per second. Clones share one setting, so that an operator's hand on one of them
+/// How many records may be written (or read) per second. Clones share one setting, so that an operator's hand on one of them
 /// slows or speeds a copy under way; a waiting write feels it at once.
 #[derive(Clone, Debug)]
 pub struct Rate(watch::Sender<Option<NonZeroU32>>);
@@ -32,30 +36,26 @@ impl Rate {
     }
 }
 
-/// A [`Write`] around a `Write` that keeps to a [`Rate`].
+/// Keeps to a [`Rate`], call by call.
 ///
 /// It never bursts beyond one call's records: time not used is not saved up, so that a pause is not followed by a rush.
-/// Deletes are not paced: they are few, and each one late is a record that should not be there.
 #[derive(Debug)]
-pub struct Paced<W> {
-    inner: W,
+struct Pacer {
     rate: Rate,
-    /// When what was written so far is paid for, kept in records rather than time so that a new rate applies at once.
+    /// When what was done so far is paid for, kept in records rather than time so that a new rate applies at once.
     debt: Mutex<Debt>,
 }
 
-/// Records written and not yet waited for, as of a moment.
+/// Records done and not yet waited for, as of a moment.
 #[derive(Debug)]
 struct Debt {
     records: f64,
     as_of: Instant,
 }
 
-impl<W> Paced<W> {
-    /// Wraps `inner`.
-    pub fn new(inner: W, rate: Rate) -> Self {
+impl Pacer {
+    fn new(rate: Rate) -> Self {
         Self {
-            inner,
             rate,
             debt: Mutex::new(Debt {
                 records: 0.0,
@@ -64,7 +64,7 @@ impl<W> Paced<W> {
         }
     }
 
-    /// Waits until what was written before is paid for, then takes on `records` more.
+    /// Waits until what was done before is paid for, then takes on `records` more.
     async fn wait(&self, records: usize) {
         let mut changes = self.rate.0.subscribe();
         let mut debt = self.debt.lock().await;
@@ -92,6 +92,29 @@ impl<W> Paced<W> {
             }
         }
     }
+
+    /// Takes on records that turned out to be more than those waited with.
+    async fn owe(&self, records: usize) {
+        self.debt.lock().await.records += records as f64;
+    }
+}
+
+/// A [`Write`] around a `Write` that keeps to a [`Rate`]. Deletes are not paced: they are few, and each one late is a
+/// record that should not be there.
+#[derive(Debug)]
+pub struct Paced<W> {
+    inner: W,
+    pacer: Pacer,
+}
+
+impl<W> Paced<W> {
+    /// Wraps `inner`.
+    pub fn new(inner: W, rate: Rate) -> Self {
+        Self {
+            inner,
+            pacer: Pacer::new(rate),
+        }
+    }
 }
 
 #[async_trait]
@@ -101,17 +124,93 @@ impl<W: Write> Write for Paced<W> {
     }
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {
-        self.wait(records.len()).await;
+        self.pacer.wait(records.len()).await;
         self.inner.put(records).await
     }
 
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
-        self.wait(changes.len()).await;
+        self.pacer.wait(changes.len()).await;
         self.inner.rewrite(changes).await
     }
 
     async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
         self.inner.delete(condemned).await
+    }
+}
+
+/// A [`Read`] whose scans keep to a [`Rate`]; look-ups are not paced, being as many as the records that are written.
+pub struct PacedRead {
+    inner: Arc<dyn Read>,
+    pacer: Pacer,
+}
+
+impl PacedRead {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn Read>, rate: Rate) -> Self {
+        Self {
+            inner,
+            pacer: Pacer::new(rate),
+        }
+    }
+}
+
+// Every method goes to the store's own, those with a default among them.
+#[async_trait]
+impl Read for PacedRead {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn precision(&self) -> Precision {
+        self.inner.precision()
+    }
+
+    fn keeps(&self) -> Keeps {
+        self.inner.keeps()
+    }
+
+    fn versioned(&self) -> bool {
+        self.inner.versioned()
+    }
+
+    fn hint(&self, record: &Record) {
+        self.inner.hint(record);
+    }
+
+    async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.pacer.wait(0).await;
+        let page = self.inner.scan(range, limit).await?;
+        self.pacer.owe(page.len()).await;
+        Ok(page)
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
+        self.inner.get(keys).await
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        self.inner.versions(keys).await
+    }
+
+    async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
+        self.inner.versions_of(records).await
+    }
+
+    async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
+        self.inner.count(namespace_id).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<String>, Error> {
+        self.inner.namespaces().await
+    }
+
+    async fn open_started_before(
+        &self,
+        before: Timestamp,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<OpenExecution>, Error> {
+        self.inner.open_started_before(before, range, limit).await
     }
 }
 
@@ -153,6 +252,21 @@ mod tests {
         written?;
         assert_eq!(start.elapsed().as_secs(), 10);
         assert_eq!(rate.get(), None);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_keeps_to_the_rate() -> Result<(), Error> {
+        let memory = Memory::versioned("m");
+        memory.put(&records(100)).await?;
+        let paced = PacedRead::new(Arc::new(memory), Rate::new(NonZeroU32::new(10)));
+        let start = Instant::now();
+        let mut range = Range::default();
+        while let Some(last) = paced.scan(&range, 25).await?.pop() {
+            range.after = Some(last.key);
+        }
+        // The fifth finds nothing, and waits for the fourth.
+        assert_eq!(start.elapsed().as_secs(), 10);
         Ok(())
     }
 
