@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// A store that can do without its secondary indexes while it is filled.
+    /// A store that can do without what serves its readers alone while it is filled, and tells how hard it works.
     fn with_indexing<S: Read + Write + Indexing + Gauged + 'static>(store: S, reuse: Reuse) -> Self {
         let store = Arc::new(store);
         Self {
@@ -70,18 +70,6 @@ impl Store {
             write: store.clone(),
             reuse,
             indexing: Some(store.clone()),
-            gauged: Some(store),
-        }
-    }
-
-    /// A store that tells how hard it works.
-    fn with_gauge<S: Read + Write + Gauged + 'static>(store: S, reuse: Reuse) -> Self {
-        let store = Arc::new(store);
-        Self {
-            read: store.clone(),
-            write: store.clone(),
-            reuse,
-            indexing: None,
             gauged: Some(store),
         }
     }
@@ -119,7 +107,8 @@ impl Store {
         self.write.clone()
     }
 
-    /// How the store's secondary indexes are set aside and built again; `None` where it cannot do without them.
+    /// How the store's secondary indexes, or settings that serve its readers, are set aside and brought back; `None` where
+    /// it cannot do without them.
     pub fn indexing(&self) -> Option<Arc<dyn Indexing>> {
         self.indexing.clone()
     }
@@ -156,7 +145,7 @@ pub async fn open(entry: &Value) -> Result<Store, OpenError> {
             Ok(Store::source_only(Postgres::open(entry).await?))
         }
         Entry::Postgres(entry) => Ok(Store::with_indexing(Postgres::open(entry).await?, Reuse::Briefly)),
-        Entry::Elasticsearch(entry) => Ok(Store::with_gauge(Elasticsearch::open(entry).await?, Reuse::Briefly)),
+        Entry::Elasticsearch(entry) => Ok(Store::with_indexing(Elasticsearch::open(entry).await?, Reuse::Briefly)),
         Entry::Cassandra(entry) => Ok(Store::source_only(Cassandra::open(entry).await?)),
         Entry::Mysql(entry) if entry.family == Family::StandardSql => Ok(Store::source_only(Mysql::open(entry).await?)),
         Entry::Mysql(entry) => Ok(Store::new(Mysql::open(entry).await?, Reuse::Briefly)),

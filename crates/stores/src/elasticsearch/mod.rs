@@ -26,6 +26,7 @@ mod ids;
 mod inspect;
 mod pressure;
 mod scan;
+mod settings;
 mod sign;
 mod write;
 

@@ -3,6 +3,7 @@
 mod clusters;
 mod elasticsearch;
 mod elasticsearch_ids;
+mod elasticsearch_settings;
 mod elasticsearch_trouble;
 mod encrypted;
 mod fixture;
