@@ -1,0 +1,195 @@
+//! A comparison under way: what looked wrong is read again before it is called drift.
+
+use super::drift::{Drifted, Progress};
+use super::{Means, Options};
+use crate::ports::{Error, Read, Target};
+use crate::record::{Key, Record};
+use crate::repair::{by_key, repair};
+use crate::sameness::{Class, Yardstick, classify};
+
+/// The two stores, and how finely they can be compared.
+pub(super) struct Pair<'a> {
+    pub(super) source: &'a dyn Read,
+    pub(super) target: &'a dyn Read,
+    pub(super) by: Yardstick,
+}
+
+/// A record that looked wrong, with the source's reading of it.
+pub(super) struct Suspect {
+    key: Key,
+    in_source: Option<Record>,
+}
+
+/// A record that is wrong at the target, as the source has it, or else as the target does.
+struct Found {
+    drifted: Drifted,
+    record: Record,
+}
+
+fn records_of(found: &[Found], of: impl Fn(Class) -> bool) -> Vec<Record> {
+    found
+        .iter()
+        .filter(|found| of(found.drifted.class))
+        .map(|found| found.record.clone())
+        .collect()
+}
+
+/// A comparison under way. `draft` runs ahead; `progress` is what is settled and may be reported.
+pub(super) struct Run<'a> {
+    pub(super) pair: Pair<'a>,
+    means: Means<'a>,
+    options: Options,
+    pub(super) progress: Progress,
+    draft: Progress,
+    pub(super) suspects: Vec<Suspect>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(pair: Pair<'a>, means: Means<'a>, options: Options, from: Progress) -> Self {
+        Self {
+            pair,
+            means,
+            options,
+            progress: from.clone(),
+            draft: from,
+            suspects: Vec::new(),
+        }
+    }
+
+    /// Takes note of what the two scans say of one key.
+    pub(super) fn look(&mut self, in_source: Option<Record>, in_target: Option<Record>) {
+        let Some(key) = in_source
+            .as_ref()
+            .or(in_target.as_ref())
+            .map(|record| record.key.clone())
+        else {
+            return;
+        };
+        let tally = self.draft.namespaces.entry(key.namespace_id.clone()).or_default();
+        if in_source.is_some() {
+            self.draft.source_records += 1;
+            tally.source += 1;
+        }
+        if in_target.is_some() {
+            self.draft.target_records += 1;
+            tally.target += 1;
+        }
+        self.draft.cursor = Some(key.clone());
+        if let (None, Some(held)) = (&in_source, &in_target) {
+            self.pair.source.hint(held);
+        }
+        if classify(in_source.as_ref(), in_target.as_ref(), self.pair.by).is_some() {
+            self.suspects.push(Suspect { key, in_source });
+        }
+    }
+
+    /// Finds out which suspects are drift, repairs them if asked to, and lets `progress` catch up.
+    pub(super) async fn settle(&mut self) -> Result<(), Error> {
+        let suspects = std::mem::take(&mut self.suspects);
+        let looked_at = suspects.len() as u64;
+        let found = self.recheck(suspects).await?;
+        let found = self.without_those_that_only_expired(found).await?;
+        self.draft.settled += looked_at - found.len() as u64;
+        if let Some(write) = self.means.repair_with {
+            self.restore(&found).await?;
+            let keys: Vec<Key> = found.iter().map(|found| found.drifted.key.clone()).collect();
+            let target = Target {
+                read: self.pair.target,
+                write,
+            };
+            let repaired = repair(self.pair.source, target, &keys, self.options.page).await?;
+            self.draft.repaired.add(repaired);
+        }
+        for Found { drifted, .. } in found {
+            self.draft
+                .namespaces
+                .entry(drifted.key.namespace_id.clone())
+                .or_default()
+                .drift += 1;
+            self.draft.drift.add(drifted, self.options.sample);
+        }
+        self.progress = self.draft.clone();
+        Ok(())
+    }
+
+    /// What only the target has is right there while the execution exists: the source let its record expire.
+    async fn without_those_that_only_expired(&self, found: Vec<Found>) -> Result<Vec<Found>, Error> {
+        let Some(origin) = self.means.origin else {
+            return Ok(found);
+        };
+        let extra: Vec<Record> = records_of(&found, |class| class == Class::Extra);
+        if extra.is_empty() {
+            return Ok(found);
+        }
+        let existing = origin.existing(&extra).await?;
+        Ok(found
+            .into_iter()
+            .filter(|found| found.drifted.class != Class::Extra || !existing.contains(&found.drifted.key))
+            .collect())
+    }
+
+    /// Has what the source cannot give whole written by its origin, before the rest is put right from the source.
+    async fn restore(&self, found: &[Found]) -> Result<(), Error> {
+        let wrong = records_of(found, |class| matches!(class, Class::Missing | Class::Different));
+        match self.means.origin {
+            Some(origin) if !wrong.is_empty() => origin.restore(&wrong).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn recheck(&self, mut suspects: Vec<Suspect>) -> Result<Vec<Found>, Error> {
+        let mut found = Vec::new();
+        for attempt in 1..=self.options.rechecks.max(1) {
+            if suspects.is_empty() {
+                break;
+            }
+            tokio::time::sleep(self.options.pause).await;
+            let last = attempt == self.options.rechecks.max(1);
+            let mut in_motion = Vec::new();
+            for suspects in chunks(suspects, self.options.page.max(1)) {
+                self.recheck_page(suspects, last, &mut found, &mut in_motion).await?;
+            }
+            suspects = in_motion;
+        }
+        Ok(found)
+    }
+
+    async fn recheck_page(
+        &self,
+        suspects: Vec<Suspect>,
+        last: bool,
+        found: &mut Vec<Found>,
+        in_motion: &mut Vec<Suspect>,
+    ) -> Result<(), Error> {
+        let keys: Vec<Key> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
+        // The source first: a target read later can only be further along.
+        let mut in_source = by_key(self.pair.source.get(&keys).await?);
+        let in_target = by_key(self.pair.target.get(&keys).await?);
+        for suspect in suspects {
+            let record = in_source.remove(&suspect.key);
+            let held = in_target.get(&suspect.key);
+            let Some(class) = classify(record.as_ref(), held, self.pair.by) else {
+                continue;
+            };
+            if last || record == suspect.in_source {
+                let drifted = Drifted::of(suspect.key, class, record.as_ref(), held, self.pair.by);
+                found.extend(record.or_else(|| held.cloned()).map(|record| Found { drifted, record }));
+            } else {
+                in_motion.push(Suspect {
+                    key: suspect.key,
+                    in_source: record,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunks<T>(items: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut items = items.into_iter();
+    std::iter::from_fn(|| {
+        let chunk: Vec<T> = items.by_ref().take(size).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+    .collect()
+}
