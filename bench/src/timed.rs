@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record};
@@ -128,6 +129,10 @@ impl Read for Timed<Arc<dyn Read>> {
 
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         self.clock.time(self.role, "count", self.port.count(namespace_id)).await
+    }
+
+    async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
+        self.clock.time(self.role, "digests", self.port.digests(question)).await
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, Error> {

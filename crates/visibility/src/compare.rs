@@ -10,12 +10,16 @@
 //! A missing record is not hidden by scanning page by page: a key is passed only when both scans are beyond it. Each scan
 //! reads a page ahead while this side looks at the one before.
 
+mod cells;
 mod drift;
 mod scan;
 mod suspects;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use self::cells::{Part, parts};
 pub use self::drift::{Drift, Drifted, NamespaceTally, Progress, Tally};
 use self::scan::Scan;
 use self::suspects::{Pair, Run};
@@ -43,6 +47,12 @@ pub struct Options {
     pub report_every: u64,
     /// How many records per class are named in the result.
     pub sample: usize,
+    /// Ask both stores for digests first, and read only what differs by them; see [`crate::digest`]. Where a store has
+    /// none, everything is read.
+    pub digests: bool,
+    /// Only records that were started or closed at this time or later, or are open, in either store. A record that is
+    /// so in one store and not in the other is among them.
+    pub since: Option<Timestamp>,
 }
 
 impl Default for Options {
@@ -54,6 +64,8 @@ impl Default for Options {
             suspects: 2000,
             report_every: 20_000,
             sample: 20,
+            digests: false,
+            since: None,
         }
     }
 }
@@ -105,8 +117,7 @@ pub async fn compare(
     compare_with(source, target, means, slice, from, options, watch).await
 }
 
-/// Compares the records of `slice` (a Namespace or all; its `after` is ignored) that come after `from`'s cursor, and
-/// puts right what is wrong at once when given a way to write. `from` is [`Progress::default`] or that of an earlier,
+/// Compares the records of `slice` that come after `from`'s cursor, and puts right what is wrong at once when given a way to write. `from` is [`Progress::default`] or that of an earlier,
 /// stopped run of the same slice.
 ///
 /// # Errors
@@ -127,10 +138,43 @@ pub async fn compare_with(
         by: Yardstick::between(source, target),
     };
     let mut run = Run::new(pair, means, options, from);
-    let page = options.page.max(1);
-    let mut in_source = Scan::new(source, slice, run.progress.cursor.clone(), page);
-    let mut in_target = Scan::new(target, slice, run.progress.cursor.clone(), page);
-    let mut unreported: u64 = 0;
+    let after = slice.after.clone().max(run.progress.cursor.clone());
+    let rest = Range { after, ..slice.clone() };
+    let parts = match options.digests && options.since.is_none() {
+        true => parts(&run.pair, &rest, options.page).await?,
+        false => None,
+    };
+    for part in parts.unwrap_or_else(|| vec![Part::Read(rest)]) {
+        let step = match part {
+            Part::Same {
+                namespace_id,
+                records,
+                until,
+            } => run.pass(namespace_id, records, until, watch).await?,
+            Part::Read(range) => read(&mut run, &range, watch).await?,
+        };
+        if step == Step::Stop {
+            return Ok(Outcome {
+                progress: run.progress,
+                finished: false,
+            });
+        }
+    }
+    run.settle().await?;
+    // The last report is made whatever the watcher says to it: there is nothing left to stop.
+    let _ = watch.page(&run.progress);
+    Ok(Outcome {
+        progress: run.progress,
+        finished: true,
+    })
+}
+
+/// Compares the records of `range` one by one.
+async fn read(run: &mut Run<'_>, range: &Range, watch: &mut dyn Watch<Progress>) -> Result<Step, Error> {
+    let page = run.options.page.max(1);
+    let mut in_source = Scan::new(run.pair.source, range, page);
+    let mut in_target = Scan::new(run.pair.target, range, page);
+    let mut looked_at: u64 = 0;
     loop {
         if in_source.must_turn() || in_target.must_turn() {
             futures::future::try_join(in_source.turn(), in_target.turn()).await?;
@@ -145,28 +189,17 @@ pub async fn compare_with(
             if from_source { in_source.next() } else { None },
             if from_target { in_target.next() } else { None },
         );
-        unreported += 1;
-        if unreported.is_multiple_of(NUDGED_EVERY) {
+        looked_at += 1;
+        if looked_at.is_multiple_of(NUDGED_EVERY) {
             in_source.nudge();
             in_target.nudge();
         }
-        if unreported >= options.report_every.max(1) || run.suspects.len() >= options.suspects.max(1) {
-            unreported = 0;
+        if run.is_due() {
             futures::future::join(in_source.rest(), in_target.rest()).await;
-            run.settle().await?;
-            if watch.page(&run.progress) == Step::Stop {
-                return Ok(Outcome {
-                    progress: run.progress,
-                    finished: false,
-                });
+            if run.report(watch).await? == Step::Stop {
+                return Ok(Step::Stop);
             }
         }
     }
-    run.settle().await?;
-    // The last report is made whatever the watcher says to it: there is nothing left to stop.
-    let _ = watch.page(&run.progress);
-    Ok(Outcome {
-        progress: run.progress,
-        finished: true,
-    })
+    Ok(Step::Continue)
 }

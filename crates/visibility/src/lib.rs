@@ -13,6 +13,7 @@ pub mod compare;
 #[cfg(feature = "testing")]
 pub mod contract;
 pub mod copy;
+pub mod digest;
 pub mod fit;
 pub mod indexing;
 pub mod keeps;

@@ -158,6 +158,17 @@ fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
     Some(fields)
 }
 
+/// The fields of a memo in an order that says nothing; the whole where it is no protobuf.
+#[cfg(feature = "testing")]
+pub(crate) fn entries(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut entries = match fields(bytes) {
+        Some(fields) => fields.iter().map(|field| field.whole).collect(),
+        None => vec![bytes],
+    };
+    entries.sort_unstable();
+    entries
+}
+
 /// Encodes JSON texts as a memo, entries in the order given; for tests that need one memo in different bytes.
 #[cfg(feature = "testing")]
 pub fn encode(entries: &[(&str, &str)]) -> Vec<u8> {

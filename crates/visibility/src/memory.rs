@@ -1,12 +1,16 @@
 //! Both ports over a map, and a server's own writes: for tests of copy and compare without a database.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::keeps::Keeps;
+use crate::digest::{Cell, Digest, Digests, Question};
+use crate::keeps::{Column, Keeps};
+use crate::memo;
 use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crate::record::{Key, Record, latest_of_each, marker_record};
 
@@ -159,6 +163,23 @@ impl Read for Memory {
         Ok(counts)
     }
 
+    async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
+        let mut cells: BTreeMap<Cell, Digest> = BTreeMap::new();
+        for (key, record) in self.records().iter().filter(|(key, _)| question.range.contains(key)) {
+            let cell = Cell {
+                namespace_id: key.namespace_id.clone(),
+                prefix: key.run_id.chars().take(question.digits as usize).collect(),
+            };
+            let digest = cells.entry(cell).or_default();
+            digest.records += 1;
+            digest.sum += i128::from(hash(record, question));
+        }
+        Ok(Some(Digests {
+            recipe: "memory".to_owned(),
+            cells,
+        }))
+    }
+
     async fn namespaces(&self) -> Result<Vec<String>, Error> {
         let mut ids: Vec<String> = self.records().keys().map(|key| key.namespace_id.clone()).collect();
         ids.dedup();
@@ -233,4 +254,38 @@ impl Write for Memory {
         }
         Ok(deleted)
     }
+}
+
+/// A record's share in a digest: of what counts, by its words.
+fn hash(record: &Record, question: Question<'_>) -> u64 {
+    let by = question.by;
+    let time = |at: Timestamp| by.precision.truncate(at);
+    let part = |column: Column, value: &dyn fmt::Debug| by.keeps.has(column).then(|| format!("{value:?}"));
+    let memo = record.memo.as_deref().filter(|memo| !memo.is_empty());
+    let text = (
+        (
+            &record.key,
+            question.versions.then_some(record.version),
+            &record.workflow_id,
+            &record.workflow_type,
+            record.status,
+            time(record.start_time),
+            record.close_time.map(time),
+            memo.map(|memo| (memo::entries(memo), &record.memo_encoding)),
+        ),
+        [
+            part(Column::ExecutionTime, &time(record.execution_time)),
+            part(Column::HistoryLength, &record.history_length),
+            part(Column::HistorySizeBytes, &record.history_size_bytes),
+            part(Column::ExecutionDuration, &record.execution_duration),
+            part(Column::StateTransitionCount, &record.state_transition_count),
+            part(Column::TaskQueue, &record.task_queue),
+            part(Column::SearchAttributes, &record.search_attributes),
+            part(Column::Parent, &(&record.parent_workflow_id, &record.parent_run_id)),
+            part(Column::Root, &(&record.root_workflow_id, &record.root_run_id)),
+        ],
+    );
+    let mut hasher = DefaultHasher::new();
+    format!("{text:?}").hash(&mut hasher);
+    hasher.finish()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::digest::{Digests, Question};
 use crate::keeps::Keeps;
 use crate::record::{Key, Record};
 
@@ -51,6 +52,12 @@ pub trait Read: Send + Sync {
     /// Records per Namespace id, open and closed; of one Namespace or of all. Counted in full: as slow as the store
     /// makes it.
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error>;
+
+    /// Digests of the records of a range, if the store can compute them and where they are told apart by what counts;
+    /// `None` if not. Much quicker than a scan; a live store's answer is of one moment.
+    async fn digests(&self, _question: Question<'_>) -> Result<Option<Digests>, Error> {
+        Ok(None)
+    }
 
     /// The ids of all Namespaces that have a record, in order; those of deleted Namespaces among them.
     async fn namespaces(&self) -> Result<Vec<String>, Error>;

@@ -10,6 +10,7 @@
 //! later, in a page, the scan goes on by `COLLATE "C"` from its cursor, which is the same place in both orders.
 
 mod connect;
+mod digest;
 mod fault;
 mod indexes;
 mod inspect;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
@@ -119,15 +121,18 @@ impl Postgres {
         fault::of(&self.name, error)
     }
 
+    /// What is appended to a key where it is sorted or bounded.
+    fn collation(&self) -> &'static str {
+        match self.sort_by_bytes.load(Ordering::Relaxed) {
+            true => BY_BYTES,
+            false => "",
+        }
+    }
+
     async fn query(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let collation = if self.sort_by_bytes.load(Ordering::Relaxed) {
-            BY_BYTES
-        } else {
-            ""
-        };
         let statement = self
             .columns
-            .for_reading(statement, |sql_type| format!("NULL::{sql_type}"), collation);
+            .for_reading(statement, |sql_type| format!("NULL::{sql_type}"), self.collation());
         let mut guard = self.reads.session().await?;
         let session = guard.get()?;
         let prepared = session.prepare(&statement).await.map_err(|error| self.fault(&error))?;
@@ -261,10 +266,18 @@ impl Read for Postgres {
             include_str!("../../sql/postgres/scan_namespace.sql"),
         ];
         let rows = self.page(statements, range, limit, None).await?;
-        let records: Result<Vec<Record>, Error> = rows.iter().map(|row| row::record(&self.name, row)).collect();
-        let mut records = records?;
-        records.retain(|record| range.contains(&record.key));
-        Ok(records)
+        let (name, range) = (self.name.clone(), range.clone());
+        // Beside whoever asks: what is read ahead must not take the time of what is looked at.
+        let decoded = tokio::task::spawn_blocking(move || {
+            let records: Result<Vec<Record>, Error> = rows.iter().map(|row| row::record(&name, row)).collect();
+            let mut records = records?;
+            records.retain(|record| range.contains(&record.key));
+            Ok(records)
+        });
+        decoded.await.map_err(|error| Error::Failed {
+            store: self.name.clone(),
+            reason: error.to_string(),
+        })?
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
@@ -301,6 +314,10 @@ impl Read for Postgres {
             }
         };
         self.count_of(rows)
+    }
+
+    async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
+        self.digest(question).await
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, Error> {

@@ -10,6 +10,7 @@ mod fixture;
 mod opening;
 mod postgres;
 mod postgres_bulk;
+mod postgres_digest;
 mod postgres_indexes;
 mod pressure;
 mod renaming;

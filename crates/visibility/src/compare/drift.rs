@@ -110,6 +110,8 @@ pub struct Progress {
     pub source_records: u64,
     /// Records scanned at the target.
     pub target_records: u64,
+    /// Of these, records that were found the same by digests and not read.
+    pub by_digest: u64,
     /// Records that looked wrong at first and were right when read again.
     pub settled: u64,
     /// What is, or before repair was, wrong.

@@ -29,11 +29,10 @@ enum Next<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(store: &'a dyn Read, slice: &Range, after: Option<Key>, page: usize) -> Self {
-        let range = Range { after, ..slice.clone() };
+    pub(super) fn new(store: &'a dyn Read, range: &Range, page: usize) -> Self {
         Self {
             store,
-            range,
+            range: range.clone(),
             page,
             records: VecDeque::new(),
             next: Next::Unasked,

@@ -2,6 +2,7 @@
 
 use super::drift::{Drifted, Progress};
 use super::{Means, Options};
+use crate::copy::{Step, Watch};
 use crate::ports::{Error, Read, Target};
 use crate::record::{Key, Record};
 use crate::repair::{by_key, repair};
@@ -38,10 +39,12 @@ fn records_of(found: &[Found], of: impl Fn(Class) -> bool) -> Vec<Record> {
 pub(super) struct Run<'a> {
     pub(super) pair: Pair<'a>,
     means: Means<'a>,
-    options: Options,
+    pub(super) options: Options,
     pub(super) progress: Progress,
     draft: Progress,
-    pub(super) suspects: Vec<Suspect>,
+    suspects: Vec<Suspect>,
+    /// Records looked at since the last report.
+    unreported: u64,
 }
 
 impl<'a> Run<'a> {
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
             progress: from.clone(),
             draft: from,
             suspects: Vec::new(),
+            unreported: 0,
         }
     }
 
@@ -65,6 +69,12 @@ impl<'a> Run<'a> {
         else {
             return;
         };
+        self.unreported += 1;
+        self.draft.cursor = Some(key.clone());
+        let counts = |record: &Option<Record>| record.as_ref().is_some_and(|record| self.is_recent(record));
+        if !counts(&in_source) && !counts(&in_target) {
+            return;
+        }
         let tally = self.draft.namespaces.entry(key.namespace_id.clone()).or_default();
         if in_source.is_some() {
             self.draft.source_records += 1;
@@ -74,12 +84,52 @@ impl<'a> Run<'a> {
             self.draft.target_records += 1;
             tally.target += 1;
         }
-        self.draft.cursor = Some(key.clone());
         if let (None, Some(held)) = (&in_source, &in_target) {
             self.pair.source.hint(held);
         }
         if classify(in_source.as_ref(), in_target.as_ref(), self.pair.by).is_some() {
             self.suspects.push(Suspect { key, in_source });
+        }
+    }
+
+    fn is_recent(&self, record: &Record) -> bool {
+        self.options.since.is_none_or(|since| {
+            record.is_open() || record.start_time >= since || record.close_time.is_some_and(|closed| closed >= since)
+        })
+    }
+
+    /// Whether it is time for a [`report`](Self::report).
+    pub(super) fn is_due(&self) -> bool {
+        self.unreported >= self.options.report_every.max(1) || self.suspects.len() >= self.options.suspects.max(1)
+    }
+
+    /// Settles what was seen so far and tells `watch`.
+    pub(super) async fn report(&mut self, watch: &mut dyn Watch<Progress>) -> Result<Step, Error> {
+        self.unreported = 0;
+        self.settle().await?;
+        Ok(watch.page(&self.progress))
+    }
+
+    /// Takes note of records that are the same in both stores, all before `until`.
+    pub(super) async fn pass(
+        &mut self,
+        namespace_id: String,
+        records: u64,
+        until: Key,
+        watch: &mut dyn Watch<Progress>,
+    ) -> Result<Step, Error> {
+        let tally = self.draft.namespaces.entry(namespace_id).or_default();
+        tally.source += records;
+        tally.target += records;
+        self.draft.source_records += records;
+        self.draft.target_records += records;
+        self.draft.by_digest += records;
+        self.draft.cursor = Some(until);
+        self.unreported += records;
+        if self.is_due() {
+            self.report(watch).await
+        } else {
+            Ok(Step::Continue)
         }
     }
 
