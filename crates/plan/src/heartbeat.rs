@@ -22,6 +22,9 @@ pub struct Heartbeat {
     /// Records withdrawn in this activity so far.
     #[serde(default)]
     pub withdrawn: u64,
+    /// Bytes written in this activity so far.
+    #[serde(default)]
+    pub bytes: u64,
     /// Drift found in this activity so far.
     #[serde(default)]
     pub drift: Drift,

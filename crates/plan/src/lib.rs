@@ -32,6 +32,7 @@ pub mod report;
 pub mod route;
 pub mod secret;
 pub mod settings;
+pub mod slices;
 pub mod spec;
 pub mod stage;
 mod steps;

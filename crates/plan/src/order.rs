@@ -3,6 +3,8 @@
 //! None of these carries a record, a memo, a search attribute's value or a secret: keys, counts and
 //! names only. Every field that is added later must have a default, so that histories still read.
 
+mod records;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -11,14 +13,14 @@ use serde::{Deserialize, Serialize};
 pub use crate::heartbeat::{Heartbeat, Limit};
 use crate::{
     attributes::Attributes,
-    drift::Drift,
-    existing::Refreshables,
     indexes::IndexFact,
     plan::FilePlan,
     route::{Indices, Place},
     settings::{DynamicConfig, HostConfig},
     spec::{Host, Spec},
 };
+
+pub use records::{CompareRecords, Compared, Copied, CopyRecords, RefreshRecords, Refreshed};
 
 /// What every order needs to know: which migration, and what was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +118,9 @@ pub struct StoreFacts {
     pub target: StoreFact,
     /// The source's records by Namespace, leftovers of deleted Namespaces too.
     pub namespaces: Vec<NamespaceRecords>,
+    /// Where the source's records are cut into slices; nowhere by a worker that knows of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// What the target cannot hold as the source has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfit: Vec<Unfit>,
@@ -268,36 +273,6 @@ pub struct WritesProven {
     pub at: Timestamp,
 }
 
-/// Order: copy what the target lacks, for a bounded time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CopyRecords {
-    /// The migration.
-    pub context: Context,
-    /// Where to go on; from the start when absent.
-    pub cursor: Option<String>,
-    /// The most records a second; unlimited when absent.
-    pub records_per_second: Option<u32>,
-    /// Return after about this many seconds, done or not.
-    pub budget_seconds: u64,
-}
-
-/// How far a copy came.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Copied {
-    /// Where to go on.
-    pub cursor: Option<String>,
-    /// Whether everything was looked at.
-    pub done: bool,
-    /// Records read from the source.
-    pub scanned: u64,
-    /// Records written to the target.
-    pub written: u64,
-    /// Records removed from the target again, since the source dropped them meanwhile.
-    pub withdrawn: u64,
-    /// How long it took, in milliseconds.
-    pub millis: u64,
-}
-
 /// Order: have the server know the source's custom search attributes for the target, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegisterAttributes {
@@ -319,38 +294,6 @@ pub struct AttributesRegistered {
     /// come with the right names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renamed: Option<u32>,
-}
-
-/// Order: have the server write anew what the target lacks, for a bounded time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RefreshRecords {
-    /// The migration.
-    pub context: Context,
-    /// Where to go on; from the start when absent.
-    pub cursor: Option<String>,
-    /// The most refreshes a second; [`crate::existing::REFRESHED_A_SECOND`] when absent.
-    pub records_per_second: Option<u32>,
-    /// Return after about this many seconds, done or not.
-    pub budget_seconds: u64,
-    /// Which executions may be refreshed.
-    pub refresh: Refreshables,
-}
-
-/// How far refreshing came.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Refreshed {
-    /// Where to go on.
-    pub cursor: Option<String>,
-    /// Whether everything was looked at.
-    pub done: bool,
-    /// Records read from the source.
-    pub scanned: u64,
-    /// Executions refreshed.
-    pub refreshed: u64,
-    /// Executions that the target lacks and that are left to the copy: gone from the main store, or not to be refreshed.
-    pub left: u64,
-    /// How long it took, in milliseconds.
-    pub millis: u64,
 }
 
 /// Order: say what the Retention wait still waits for.
@@ -382,42 +325,6 @@ pub struct NamespaceWait {
     pub closed: u64,
     /// Executions started before `dual_since` that still run.
     pub open: u64,
-}
-
-/// Order: compare every record, for a bounded time, and repair what differs if asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CompareRecords {
-    /// The migration.
-    pub context: Context,
-    /// Where to go on; from the start when absent.
-    pub cursor: Option<String>,
-    /// Whether to repair what differs.
-    pub repair: bool,
-    /// Which executions may be refreshed to repair their records; the others are copied.
-    #[serde(default, skip_serializing_if = "Refreshables::is_empty")]
-    pub refresh: Refreshables,
-    /// The search attributes as preflight found them; a change is a problem.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attributes: Option<Attributes>,
-    /// Return after about this many seconds, done or not.
-    pub budget_seconds: u64,
-}
-
-/// How far a comparison came and what it found.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Compared {
-    /// Where to go on.
-    pub cursor: Option<String>,
-    /// Whether everything was compared.
-    pub done: bool,
-    /// Records compared.
-    pub compared: u64,
-    /// The drift found, after suspects were read again.
-    pub drift: Drift,
-    /// Records repaired.
-    pub repaired: u64,
-    /// A few of the records that differ, as `class namespace-id/run-id`.
-    pub samples: Vec<String>,
 }
 
 /// Which store a proof of reads expects the answers from.

@@ -13,6 +13,7 @@ use crate::{
     plan::Plan,
     problem::Problem,
     settings::HostConfig,
+    slices::Slices,
     spec::Spec,
     stage::{Gate, Stage},
 };
@@ -105,29 +106,45 @@ pub struct HostState {
 /// How far the copy is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CopyProgress {
-    /// All steps so far, added up; the cursor is the last one's.
+    /// All steps so far, added up. The cursor is that of a copy without slices.
     pub copied: Copied,
     /// The records that the source held when the copy began.
     pub expected: u64,
+    /// Its slices.
+    #[serde(default, skip_serializing_if = "Slices::is_none")]
+    pub slices: Slices,
 }
 
 impl CopyProgress {
-    /// Adds a step.
-    pub fn add(&mut self, step: &Copied) {
+    /// Adds a step in the slice of that number, or that it was stopped and could not tell what it did.
+    pub fn add(&mut self, number: u32, step: Option<&Copied>) {
+        self.slices.settle(number, step.map(Copied::step).as_ref());
+        self.copied.done = self.slices.is_over();
+        let Some(step) = step else { return };
         self.copied.scanned += step.scanned;
         // Executions that start meanwhile are looked at too.
         self.expected = self.expected.max(self.copied.scanned);
         self.copied.written += step.written;
         self.copied.withdrawn += step.withdrawn;
+        self.copied.bytes += step.bytes;
         self.copied.millis += step.millis;
-        self.copied.cursor.clone_from(&step.cursor);
-        self.copied.done = step.done;
     }
 
-    /// Seconds left at the pace so far; `None` before there is a pace.
+    /// Seconds left at the pace so far, with as many slices under way as now; `None` before there is a pace.
     pub fn seconds_left(&self) -> Option<u64> {
         let left = self.expected.saturating_sub(self.copied.scanned);
-        (self.copied.scanned > 0).then(|| left * self.copied.millis / self.copied.scanned / 1000)
+        let at_once = u64::from(self.slices.under_way().max(1));
+        let one_alone = left
+            .saturating_mul(self.copied.millis)
+            .checked_div(self.copied.scanned)?;
+        Some(one_alone / at_once / 1_000)
+    }
+
+    /// Records a second at the pace so far, with as many slices under way as now; `None` before there is a pace.
+    pub fn pace(&self) -> Option<u64> {
+        let at_once = u64::from(self.slices.under_way().max(1));
+        let scanned = self.copied.scanned.saturating_mul(1_000).saturating_mul(at_once);
+        scanned.checked_div(self.copied.millis)
     }
 }
 
@@ -164,8 +181,11 @@ impl RefreshProgress {
 pub struct VerifyProgress {
     /// The round, from 1.
     pub round: u32,
-    /// Where this round goes on.
+    /// Where this round goes on, if it is one without slices.
     pub cursor: Option<String>,
+    /// This round's slices.
+    #[serde(default, skip_serializing_if = "Slices::is_none")]
+    pub slices: Slices,
     /// Records compared in this round.
     pub compared: u64,
     /// Drift found in this round.
@@ -248,6 +268,9 @@ pub struct Progress {
     pub dynamic_config_touched: bool,
     /// When both stores were proven to be written on every shard.
     pub dual_since: Option<Timestamp>,
+    /// Where the source's records are cut into slices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<String>,
     /// Refreshing.
     #[serde(default, skip_serializing_if = "RefreshProgress::is_none")]
     pub refresh: RefreshProgress,
@@ -337,6 +360,7 @@ impl Progress {
             hosts: Vec::new(),
             dynamic_config_touched: false,
             dual_since: None,
+            cuts: Vec::new(),
             refresh: RefreshProgress::default(),
             copy: CopyProgress::default(),
             indexes: IndexProgress::default(),

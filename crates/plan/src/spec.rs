@@ -43,6 +43,41 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub records_per_second: Option<u32>,
+    /// How the work on all records is shared out: copying them, and comparing them.
+    #[serde(default, skip_serializing_if = "Slices::is_default")]
+    pub slices: Slices,
+}
+
+/// How the work on all records is shared out: in slices, which any worker may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slices {
+    /// How many are worked on at the same time, by all workers together. More than there are processors or connections
+    /// for help no more.
+    #[serde(default = "default_at_once")]
+    #[schemars(range(min = 1, max = 64))]
+    pub at_once: u32,
+    /// About how many records one has. When absent that follows from how many there are; there are never more than 256
+    /// slices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub records: Option<u64>,
+}
+
+impl Slices {
+    /// Whether nothing else was asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Slices {
+    fn default() -> Self {
+        Self {
+            at_once: default_at_once(),
+            records: None,
+        }
+    }
 }
 
 /// The cluster whose Visibility store moves.
@@ -277,6 +312,7 @@ impl Spec {
             cutover: Cutover::default(),
             keep_source_datastore: true,
             records_per_second: None,
+            slices: Slices::default(),
         }
     }
 
@@ -301,6 +337,10 @@ fn default_gates() -> BTreeSet<Gate> {
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+const fn default_at_once() -> u32 {
+    4
 }
 
 fn default_restart_within() -> Period {

@@ -81,6 +81,7 @@ fn stores() -> StoreFacts {
         closed,
     };
     StoreFacts {
+        cuts: vec![],
         source: store("the old database", 1_030),
         target: store("the new database", 0),
         namespaces: vec![records("default", 30, 1_000)],

@@ -128,6 +128,14 @@ fn wrong_types_and_values_are_told_with_what_was_expected() {
         1
     );
     assert_eq!(problems(&with("/records_per_second", json!(1.5))).len(), 1);
+    for slices in [
+        json!({"at_once": 0}),
+        json!({"at_once": 65}),
+        json!({"records": 0}),
+        json!({"parallel": 2}),
+    ] {
+        assert_eq!(problems(&with("/slices", slices.clone())).len(), 1, "{slices}");
+    }
 }
 
 #[test]

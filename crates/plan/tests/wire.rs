@@ -7,7 +7,7 @@ use crossfade_plan::{
     message::names,
     order::{Compared, Copied, Heartbeat},
     problem::{Code, Problem},
-    progress::{Condition, CutoverProgress, Outcome, Progress, Status},
+    progress::{Condition, CopyProgress, CutoverProgress, Outcome, Progress, Status},
     report::Report,
     route::Route,
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
@@ -231,24 +231,35 @@ fn steps_of_a_copy_add_up() {
         scanned,
         written: scanned / 2,
         withdrawn: 1,
+        bytes: 10 * scanned,
         millis: 1_000,
+        middle: None,
     };
-    copy.add(&step(100, false));
-    assert_eq!(copy.seconds_left(), Some(9));
-    copy.add(&step(900, true));
+    copy.slices.begin(&[], None);
+    let hand_out = |copy: &mut CopyProgress| {
+        let slices = copy.slices.hand_out(&[], 1, None);
+        slices.first().expect("one that waits").clone()
+    };
+    let slice = hand_out(&mut copy);
+    assert_eq!(slice.cursor, None);
+    copy.add(slice.number, Some(&step(100, false)));
+    assert_eq!((copy.seconds_left(), copy.pace()), (Some(9), Some(100)));
+    // One that was stopped, and nobody knows how far it came.
+    let slice = hand_out(&mut copy);
+    copy.add(slice.number, None);
+    let slice = hand_out(&mut copy);
+    assert_eq!(slice.cursor.as_deref(), Some("after 100"));
+    copy.add(slice.number, Some(&step(900, true)));
     assert_eq!(
         (copy.copied.scanned, copy.copied.written, copy.copied.withdrawn),
         (1_000, 500, 2)
     );
-    assert_eq!(
-        (copy.copied.done, copy.copied.cursor.as_deref()),
-        (true, Some("after 900"))
-    );
+    assert_eq!((copy.copied.done, copy.copied.bytes), (true, 10_000));
     assert_eq!(copy.seconds_left(), Some(0));
     check(
         Compared::default(),
         json!({
-            "cursor": null, "done": false, "compared": 0, "repaired": 0, "samples": [],
+            "cursor": null, "done": false, "compared": 0, "repaired": 0, "samples": [], "millis": 0,
             "drift": {"missing": 0, "stale": 0, "different": 0, "extra": 0},
         }),
     );

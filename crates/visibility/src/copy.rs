@@ -75,6 +75,8 @@ pub struct Progress {
     pub written: u64,
     /// Records removed from the target again, because the source lost them meanwhile.
     pub withdrawn: u64,
+    /// Bytes of content in the records that were given to the target, see [`Record::bytes`].
+    pub bytes: u64,
 }
 
 /// Whether to go on after a page.
@@ -132,6 +134,7 @@ pub async fn copy(
         progress.scanned += carried.scanned;
         progress.written += carried.written;
         progress.withdrawn += carried.withdrawn;
+        progress.bytes += carried.bytes;
         progress.cursor = Some(carried.last);
         if watch.page(&progress) == Step::Stop {
             // What is being written is finished, so that no page is left between its steps.
@@ -193,6 +196,7 @@ struct Carried {
     scanned: u64,
     written: u64,
     withdrawn: u64,
+    bytes: u64,
 }
 
 /// Takes one page through its steps, from (2) to (5).
@@ -208,6 +212,7 @@ async fn carry(source: &dyn Read, target: Target<'_>, page: Page, course: &Cours
     Ok(Carried {
         last: page.last,
         scanned,
+        bytes: chosen.iter().map(Record::bytes).sum(),
         written,
         withdrawn: withdraw_gone(source, target, &chosen).await?,
     })

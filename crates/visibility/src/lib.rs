@@ -14,6 +14,7 @@ pub mod compare;
 pub mod contract;
 pub mod copy;
 pub mod digest;
+pub mod division;
 pub mod fit;
 pub mod indexing;
 pub mod keeps;

@@ -103,6 +103,38 @@ impl Record {
         self.status == RUNNING
     }
 
+    /// About how many bytes of content it has: its texts, its memo and its search attributes as JSON, and eight for each
+    /// number and time. What a store adds of its own (headers, indexes) is not in it.
+    pub fn bytes(&self) -> u64 {
+        let optional = [
+            &self.parent_workflow_id,
+            &self.parent_run_id,
+            &self.root_workflow_id,
+            &self.root_run_id,
+            &self.task_key,
+        ];
+        let texts = [
+            &self.key.namespace_id,
+            &self.key.run_id,
+            &self.workflow_id,
+            &self.workflow_type,
+            &self.memo_encoding,
+            &self.task_queue,
+        ];
+        let texts: usize = texts
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .map(String::len)
+            .sum();
+        let attributes: usize = self
+            .search_attributes
+            .iter()
+            .map(|(name, value)| name.len() + size(value))
+            .sum();
+        let memo = self.memo.as_ref().map_or(0, Vec::len);
+        (texts + attributes + memo + NUMBERS * 8) as u64
+    }
+
     /// This record, with what its store does not keep taken from `held`: the whole record that a store which keeps more
     /// should have. Without a version of its own it has that of `held`.
     pub fn filled_from(&self, held: &Self, keeps: Keeps) -> Self {
@@ -133,6 +165,19 @@ impl Record {
                 self.root_run_id.clone_from(&from.root_run_id);
             }
         }
+    }
+}
+
+/// Columns of a fixed size: version, status, three times, and four numbers that are known once it is closed.
+const NUMBERS: usize = 9;
+
+/// About how long a value is as JSON.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) async fn until(ctx: &Ctx, mut condition: impl FnMut(&Progress) -> boo
 }
 
 /// Waits for `condition`, or for the workflow's cancellation, which is taken as an `abort`.
-async fn until_or_cancelled(ctx: &Ctx, condition: impl FnMut(&Progress) -> bool) {
+pub(crate) async fn until_or_cancelled(ctx: &Ctx, condition: impl FnMut(&Progress) -> bool) {
     let mut waiting = Box::pin(until(ctx, condition)).fuse();
     if read(ctx, |progress| progress.cancel_seen) {
         waiting.await;
@@ -147,6 +147,11 @@ fn note_cancellation(ctx: &Ctx, reason: Option<String>) {
     });
 }
 
+/// Whether this run must end at the next safe place, and be continued as new.
+pub(crate) fn is_long(ctx: &Ctx) -> bool {
+    ctx.history_length() > HISTORY_LIMIT || ctx.continue_as_new_suggested()
+}
+
 /// A safe place between two orders: continues as new when the history is long, waits while paused, and
 /// turns back when that was ordered.
 pub(crate) async fn checkpoint(ctx: &Ctx) -> Result<(), Halt> {
@@ -155,7 +160,7 @@ pub(crate) async fn checkpoint(ctx: &Ctx) -> Result<(), Halt> {
     {
         note_cancellation(ctx, reason);
     }
-    if ctx.history_length() > HISTORY_LIMIT || ctx.continue_as_new_suggested() {
+    if is_long(ctx) {
         return Err(Halt::Stop(continue_as_new(ctx)));
     }
     if read(ctx, |progress| progress.paused.is_some() && progress.back.is_none()) {

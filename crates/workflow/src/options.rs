@@ -26,6 +26,9 @@ pub const HOST_WORKER: Duration = seconds(600);
 /// is a few hundred events, short enough that the status is never stale for long.
 pub const SLICE: Duration = seconds(300);
 
+/// The same where workers have nothing to do for want of slices: what is left of this one can then be cut in two.
+pub const SHORT_SLICE: Duration = seconds(60);
+
 /// How often the Retention wait looks again: a Namespace may be added or its retention changed meanwhile.
 /// At this pace a month of waiting is some 700 wake-ups.
 pub const WAIT_LOOK: Duration = seconds(3600);

@@ -13,7 +13,6 @@ use crossfade_visibility::{
     copy::Step,
     keeps::Column,
     origin::Origin,
-    ports::Range,
 };
 use tokio::time::Instant;
 
@@ -32,7 +31,8 @@ const SAMPLES: usize = 3;
 
 /// Compares from the order's cursor, or from where an earlier attempt of it was.
 pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared, Problem> {
-    let until = Instant::now() + Duration::from_secs(order.budget_seconds);
+    let began = Instant::now();
+    let until = began + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
     let write = filled(stores.target.write(), &*source, &order.context.spec).await?;
@@ -50,9 +50,10 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
             target: target.clone(),
         })
     };
+    let slice = cursor::up_to(order.until.as_deref());
     let earlier = beat.now();
     let from = Progress {
-        cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
+        cursor: cursor::resumed(earlier.cursor.as_deref(), order.cursor.as_deref()),
         source_records: earlier.scanned,
         ..Progress::default()
     };
@@ -75,21 +76,16 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         repair_with: order.repair.then_some(&*write),
         origin: origin.as_ref().map(|origin| origin as &dyn Origin),
     };
-    let outcome = compare::compare_with(
-        &*source,
-        &*target,
-        means,
-        &Range::default(),
-        from,
-        Options::default(),
-        &mut watch,
-    )
-    .await
-    .map_err(|error| stores::trouble(&error))?;
+    let outcome = compare::compare_with(&*source, &*target, means, &slice, from, Options::default(), &mut watch)
+        .await
+        .map_err(|error| stores::trouble(&error))?;
     let (drift, repaired) = found(&outcome.progress);
+    let reached = outcome.progress.cursor.as_ref();
     Ok(Compared {
-        cursor: outcome.progress.cursor.as_ref().map(cursor::write),
+        cursor: reached.map(cursor::write),
         done: outcome.finished,
+        middle: (!outcome.finished).then(|| cursor::middle(&slice, reached)).flatten(),
+        millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         compared: outcome.progress.source_records,
         drift: add(earlier.drift, drift),
         repaired: earlier.repaired + repaired,

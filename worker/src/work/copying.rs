@@ -1,6 +1,6 @@
 //! Copying what the target lacks, a bounded time at once.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use crossfade_plan::{
     order::{Copied, CopyRecords, Heartbeat},
@@ -9,11 +9,16 @@ use crossfade_plan::{
 use crossfade_visibility::{
     copy::{self, Options, Progress, Step},
     pace::{Paced, Rate},
-    ports::{Range, Target},
+    ports::{Read, Target, Write},
 };
 use tokio::time::Instant;
 
-use super::{beat::Beat, cursor, filling::filled, stores};
+use super::{
+    beat::Beat,
+    cursor,
+    filling::filled,
+    stores::{self, Pair},
+};
 
 /// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
 const PAGE: usize = 500;
@@ -24,15 +29,15 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     let until = began + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
-    let rate = Rate::new(order.records_per_second.and_then(NonZeroU32::new));
-    let paced = Paced::new(stores.target.write(), rate);
-    let write = filled(paced, &*source, &order.context.spec).await?;
+    let write = writer(order, &stores, &*source).await?;
+    let slice = cursor::up_to(order.until.as_deref());
     let earlier = beat.now();
     let from = Progress {
-        cursor: cursor::read(earlier.cursor.as_deref().or(order.cursor.as_deref())),
+        cursor: cursor::resumed(earlier.cursor.as_deref(), order.cursor.as_deref()),
         scanned: earlier.scanned,
         written: earlier.written,
         withdrawn: earlier.withdrawn,
+        bytes: earlier.bytes,
     };
     let page = order
         .records_per_second
@@ -49,24 +54,27 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         read: &*target,
         write: &*write,
     };
-    let outcome = copy::copy(
-        &*source,
-        target,
-        &Range::default(),
-        from,
-        Options::pages_of(page),
-        &mut watch,
-    )
-    .await
-    .map_err(|error| stores::trouble(&error))?;
+    let outcome = copy::copy(&*source, target, &slice, from, Options::pages_of(page), &mut watch)
+        .await
+        .map_err(|error| stores::trouble(&error))?;
+    let reached = outcome.progress.cursor.as_ref();
     Ok(Copied {
-        cursor: outcome.progress.cursor.as_ref().map(cursor::write),
+        cursor: reached.map(cursor::write),
         done: outcome.finished,
+        middle: (!outcome.finished).then(|| cursor::middle(&slice, reached)).flatten(),
         scanned: outcome.progress.scanned,
         written: outcome.progress.written,
         withdrawn: outcome.progress.withdrawn,
+        bytes: outcome.progress.bytes,
         millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// What the records are put into: the target, at the order's rate, filled in where the source keeps less.
+async fn writer(order: &CopyRecords, stores: &Pair, source: &dyn Read) -> Result<Arc<dyn Write>, Problem> {
+    let rate = Rate::new(order.records_per_second.and_then(NonZeroU32::new));
+    let paced = Paced::new(stores.target.write(), rate);
+    filled(paced, source, &order.context.spec).await
 }
 
 fn show(heartbeat: &mut Heartbeat, progress: &Progress) {
@@ -74,5 +82,6 @@ fn show(heartbeat: &mut Heartbeat, progress: &Progress) {
     heartbeat.scanned = progress.scanned;
     heartbeat.written = progress.written;
     heartbeat.withdrawn = progress.withdrawn;
+    heartbeat.bytes = progress.bytes;
     heartbeat.doing = "copying".to_owned();
 }

@@ -1,5 +1,7 @@
 //! The two stores: found, opened, and looked at before anything depends on them.
 
+use std::collections::BTreeMap;
+
 use crossfade_config::StaticConfig;
 use crossfade_plan::{
     indexes::IndexFact,
@@ -10,11 +12,11 @@ use crossfade_plan::{
     spec::{Host, Spec},
 };
 use crossfade_stores::{Facts, SchemaFault, Store};
-use crossfade_visibility::ports;
+use crossfade_visibility::{division, ports};
 use serde_json::{Value, json};
 
 use super::{
-    attributes, fitting, frontend,
+    attributes, cursor, fitting, frontend,
     host_files::read_static,
     indexing, keeping,
     problems::{call, file_problem, open as open_problem, store as store_problem},
@@ -206,6 +208,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
                 indexes: None,
             },
         },
+        cuts: cuts(&namespaces, &context.spec),
         namespaces,
         unfit: looked.unfit,
         warnings,
@@ -218,6 +221,16 @@ async fn target_indexes(context: &Context) -> Result<Option<IndexFact>, Problem>
         Ok(target) => indexing::look(&target).await,
         Err(_) => Ok(None),
     }
+}
+
+/// Where the source's records are cut into slices.
+fn cuts(namespaces: &[NamespaceRecords], spec: &Spec) -> Vec<String> {
+    let records: BTreeMap<String, u64> = namespaces
+        .iter()
+        .map(|namespace| (namespace.namespace_id.clone(), namespace.open + namespace.closed))
+        .collect();
+    let slices = division::slices(records.values().sum(), spec.slices.at_once.into(), spec.slices.records);
+    division::cuts(&records, slices).iter().map(cursor::write).collect()
 }
 
 /// The target has no record of a Namespace that the source does not know. Such a store is another cluster's, and

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crossfade_plan::{
     existing::refreshables,
-    order::{CopyRecords, NamespaceWait, ReadWait, RefreshRecords},
+    order::{NamespaceWait, ReadWait, RefreshRecords},
     period::Period,
     progress::Condition,
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::indexes;
+use super::{indexes, slices};
 use crate::{
     activities::ClusterWork,
     control::{self, Ctx, Halt, Rested, change, context, firm, read, rest, yielding},
@@ -25,7 +25,7 @@ pub(crate) async fn existing_records(ctx: &Ctx) -> Result<(), Halt> {
     if how.backfills() {
         refresh(ctx).await?;
         indexes::set_aside(ctx).await?;
-        copy(ctx).await?;
+        slices::copy(ctx).await?;
         indexes::build_again(ctx).await?;
     }
     if how.waits() {
@@ -76,34 +76,6 @@ async fn refresh(ctx: &Ctx) -> Result<(), Halt> {
         );
         progress.note(at, "migration", true, entry);
     });
-    Ok(())
-}
-
-async fn copy(ctx: &Ctx) -> Result<(), Halt> {
-    change(ctx, |progress| {
-        if progress.copy.expected == 0 {
-            progress.copy.expected = progress.plan.as_ref().map_or(0, |plan| plan.records);
-        }
-    });
-    while !read(ctx, |progress| progress.copy.copied.done) {
-        control::doing(ctx, "copying what the target lacks");
-        let order = read(ctx, |progress| CopyRecords {
-            context: context(ctx),
-            cursor: progress.copy.copied.cursor.clone(),
-            records_per_second: progress.records_per_second,
-            budget_seconds: options::SLICE.as_secs(),
-        });
-        let step = yielding(
-            ctx,
-            ClusterWork::copy_records,
-            order,
-            options::slice("copy what the target lacks"),
-        )
-        .await?;
-        if let Some(step) = step {
-            change(ctx, |progress| progress.copy.add(&step));
-        }
-    }
     Ok(())
 }
 

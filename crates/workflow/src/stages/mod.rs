@@ -9,6 +9,7 @@ mod indexes;
 mod preflight;
 mod prepare_target;
 mod promote;
+mod slices;
 mod verify;
 
 pub(crate) use cutover::cutover;

@@ -89,6 +89,7 @@ pub(crate) async fn preflight(ctx: &Ctx) -> Result<(), Halt> {
             })
             .collect();
         progress.plan = Some(plan);
+        progress.cuts = stores.cuts;
     });
     Ok(())
 }

@@ -1,18 +1,14 @@
 //! Verify: every record compared, what differs repaired, again until a whole round is clean.
 
 use crossfade_plan::{
-    existing::refreshables,
-    order::{CompareRecords, Compared},
+    order::Compared,
     problem::{Code, Problem},
     progress::VerifyProgress,
+    slices::Slices,
 };
 
-use super::dual_write;
-use crate::{
-    activities::ClusterWork,
-    control::{self, Ctx, Halt, change, context, read, yielding},
-    options,
-};
+use super::slices;
+use crate::control::{self, Ctx, Halt, change, read};
 
 /// Rounds without a clean one before the operator is asked. Live traffic makes some drift in every round
 /// look like drift only until it is read again, so a repaired round is normally followed by a clean one.
@@ -40,7 +36,7 @@ pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
             let verify = &mut progress.verify;
             let clean = verify.drift.classes().is_subset(&progress.accepted_drift);
             verify.clean_at = clean.then_some(at);
-            verify.cursor = None;
+            verify.slices = Slices::default();
             let round = verify.round;
             progress.note(at, "migration", true, format!("round {round}: {found}"));
             (clean, round)
@@ -61,10 +57,10 @@ pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
     }
 }
 
-/// One whole round, or the rest of one that was interrupted.
+/// One whole round, or the rest of one that was interrupted. It is over when all of its slices are.
 async fn round(ctx: &Ctx) -> Result<String, Halt> {
     change(ctx, |progress| {
-        if progress.verify.cursor.is_none() {
+        if progress.verify.cursor.is_none() && progress.verify.slices.is_none() {
             let VerifyProgress { round, repaired, .. } = progress.verify;
             progress.verify = VerifyProgress {
                 round: round + 1,
@@ -72,49 +68,29 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
                 ..VerifyProgress::default()
             };
         }
+        let cursor = progress.verify.cursor.take();
+        progress.verify.slices.begin(&progress.cuts, cursor);
     });
-    let attributes = dual_write::attributes(ctx);
-    // What the operator wanted to wait for is not refreshed either.
-    let refresh = read(ctx, |progress| {
-        let plan = progress.plan.as_ref();
-        plan.map(|plan| refreshables(&plan.namespaces)).unwrap_or_default()
-    });
-    loop {
-        let round = read(ctx, |progress| progress.verify.round);
-        control::doing(ctx, format!("comparing every record, round {round}"));
-        let order = read(ctx, |progress| CompareRecords {
-            context: context(ctx),
-            cursor: progress.verify.cursor.clone(),
-            repair: true,
-            refresh: refresh.clone(),
-            attributes: attributes.clone(),
-            budget_seconds: options::SLICE.as_secs(),
-        });
-        let summary = format!("compare every record, round {round}");
-        let Some(step) = yielding(ctx, ClusterWork::compare_records, order, options::slice(&summary)).await? else {
-            continue;
-        };
-        change(ctx, |progress| add(&mut progress.verify, &step));
-        if step.done {
-            return Ok(read(ctx, |progress| {
-                let verify = &progress.verify;
-                format!(
-                    "{} records compared, {}, {} repaired so far",
-                    verify.compared, verify.drift, verify.repaired
-                )
-            }));
-        }
-    }
+    slices::compare(ctx).await?;
+    Ok(read(ctx, |progress| {
+        let verify = &progress.verify;
+        format!(
+            "{} records compared, {}, {} repaired so far",
+            verify.compared, verify.drift, verify.repaired
+        )
+    }))
 }
 
-fn add(verify: &mut VerifyProgress, step: &Compared) {
+/// Adds what an activity found in the slice of that number.
+pub(super) fn add(verify: &mut VerifyProgress, number: u32, step: Option<&Compared>) {
+    verify.slices.settle(number, step.map(Compared::step).as_ref());
+    let Some(step) = step else { return };
     verify.compared += step.compared;
     verify.drift.missing += step.drift.missing;
     verify.drift.stale += step.drift.stale;
     verify.drift.different += step.drift.different;
     verify.drift.extra += step.drift.extra;
     verify.repaired += step.repaired;
-    verify.cursor.clone_from(&step.cursor);
     verify.samples.extend(
         step.samples
             .iter()

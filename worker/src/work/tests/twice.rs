@@ -215,6 +215,7 @@ async fn another_clusters_store_is_no_target(scene: &Scene) -> Result<()> {
     let fill = CopyRecords {
         context: context.clone(),
         cursor: None,
+        until: None,
         records_per_second: None,
         budget_seconds: 60,
     };
@@ -249,6 +250,7 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
         Ok(CopyRecords {
             context: scene.context(ID)?,
             cursor: None,
+            until: None,
             records_per_second,
             budget_seconds,
         })
@@ -269,6 +271,7 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
         "{rest:?} of {all}"
     );
     ensure!(target.rows()? == source.rows()?, "the rows differ after the copy");
+    a_slice_is_copied_alone(scene).await?;
     // One whose heartbeat was lost begins again and finds nothing to do; so does one with a heartbeat that makes no sense.
     for heartbeat in [
         Heartbeat::default(),
@@ -289,6 +292,46 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
             "{scanned} scanned, {written} written"
         );
     }
+    Ok(())
+}
+
+/// The slices on both sides of a cut hold all records, each once; the first of them stopped says where to cut it in two.
+async fn a_slice_is_copied_alone(scene: &Scene) -> Result<()> {
+    let (source, target) = (scene.source()?, scene.target()?);
+    target.change("DELETE FROM executions_visibility", "")?;
+    let all = u64::try_from(source.rows()?.len())?;
+    let facts = stores::inspect(&scene.context(ID)?, "1.30.8").await.map_err(several)?;
+    ensure!(facts.cuts.is_empty(), "{:?} for {all} records", facts.cuts);
+    let namespace = facts
+        .namespaces
+        .iter()
+        .max_by_key(|namespace| namespace.open + namespace.closed);
+    let cut = format!("{}/8", namespace.context("no Namespace")?.namespace_id);
+    let order =
+        |cursor: Option<&str>, until: Option<&str>, records_per_second, budget_seconds| -> Result<CopyRecords> {
+            Ok(CopyRecords {
+                context: scene.context(ID)?,
+                cursor: cursor.map(ToOwned::to_owned),
+                until: until.map(ToOwned::to_owned),
+                records_per_second,
+                budget_seconds,
+            })
+        };
+    let begun = copying::run(&order(None, Some(&cut), Some(5), 0)?, &Beat::default()).await?;
+    let (cursor, middle) = (begun.cursor.context("no cursor")?, begun.middle.context("no middle")?);
+    ensure!(
+        !begun.done && cursor < middle && middle < cut && begun.bytes > 0,
+        "{cursor} {middle} {cut}"
+    );
+    let rest = copying::run(&order(Some(&cursor), Some(&cut), None, 60)?, &Beat::default()).await?;
+    let second = copying::run(&order(Some(&cut), None, None, 60)?, &Beat::default()).await?;
+    ensure!(rest.done && rest.middle.is_none() && second.done, "{rest:?} {second:?}");
+    let written = [begun.written, rest.written, second.written];
+    ensure!(
+        written.iter().sum::<u64>() == all && !written.contains(&0),
+        "{written:?} of {all}"
+    );
+    ensure!(target.rows()? == source.rows()?, "the rows differ after the copy");
     Ok(())
 }
 
@@ -315,6 +358,7 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
         Ok(CompareRecords {
             context: scene.context(ID)?,
             cursor: None,
+            until: None,
             repair,
             refresh: Default::default(),
             attributes: None,
