@@ -1,7 +1,7 @@
 //! The worker killed by SIGKILL in the middle of every stage that changes something, and the server once.
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::migration::{is, payload, record, signal_with_payloads, stage};
+use e2e::migration::{Worker, is, payload, record, signal_with_payloads, stage};
 use e2e::testbed::{Engine, NAMESPACE, Store};
 use e2e::traffic::Traffic;
 use serde_json::json;
@@ -20,7 +20,11 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     traffic.existing(200).await?;
     let going = traffic.keep_going(3);
     let id = "through-thick-and-thin";
-    let spec = scene.spec_with(&json!({"records_per_second": 4, "cutover": {"soak": "2s"}}));
+    let spec = scene.spec_with(&json!({
+        "records_per_second": 4,
+        "slices": {"at_once": 3, "records": 50},
+        "cutover": {"soak": "2s"},
+    }));
     operator.start(id, &spec).await?;
 
     operator.at_gate(id, "dual-write").await?;
@@ -28,6 +32,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     operator.approve(id, "dual-write").await?;
     scene.killed_while_it_restarts().await.context("in dual-write")?;
 
+    let mut other = Worker::start(&scene.testbed, &[])?;
     operator
         .until(id, "copying", |status| {
             stage(status) == "existing-records" && status["copy"]["expected"] != 0
@@ -35,11 +40,11 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
         .await?;
     let copied = records(scene.testbed.target())?;
     grows(scene.testbed.target(), copied + 10).await?;
+    // Its slices are the other's, once it is seen to be dead.
     scene.worker.kill()?;
-    scene.worker.again(&scene.testbed)?;
     grows(scene.testbed.target(), copied + 20)
         .await
-        .context("after the worker was killed while it copied")?;
+        .context("after one of two workers was killed while it copied")?;
     host.kill()?;
     host.start()?;
     scene.testbed.temporal().serving().await?;
@@ -52,11 +57,17 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
         stage(&status) == "existing-records",
         "the copy was over before the server was killed: {status:#}"
     );
+    ensure!(
+        status["copy"]["slices"]["open"].as_array().map_or(0, Vec::len) > 1,
+        "it does not copy several slices at once: {status:#}"
+    );
     operator
         .signal(id, "set-rate", Some(r#"{"records_per_second": null}"#))
         .await?;
 
     operator.at_gate(id, "cutover").await?;
+    other.kill()?;
+    scene.worker.again(&scene.testbed)?;
     operator.approve(id, "cutover").await?;
     operator
         .until(id, "cutover", |status| {
@@ -77,6 +88,11 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     record(&scene.testbed, id, "killed-and-continued").await?;
     ensure!(report["gates_approved"] == 3, "{report:#}");
     let status = operator.status(id).await?;
+    let slices = &status["copy"]["slices"];
+    ensure!(
+        slices["total"].as_u64() > Some(3) && slices["done"] == slices["total"],
+        "{slices:#}"
+    );
     ensure!(
         status["runs"] == 2 && status["earlier_events"].as_u64() > Some(MESSAGES),
         "it did not continue as new: {status:#}"

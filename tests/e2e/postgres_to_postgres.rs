@@ -43,7 +43,8 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
     let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
     traffic.existing(200).await?;
     let going = traffic.keep_going(5);
-    let mut spec = scene.spec_with(&json!({"keep_source_datastore": false}));
+    // As many slices as there may be, of hardly a record each: what a store of any size comes to at the most.
+    let mut spec = scene.spec_with(&json!({"keep_source_datastore": false, "slices": {"at_once": 4, "records": 1}}));
     spec["target"]["datastore"]["sql"]["password"] = json!({"env": VARIABLE});
     operator.start(id, &spec).await?;
     operator.at_gate(id, "dual-write").await?;
@@ -83,8 +84,16 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
         pids().iter().zip(&first_pids).all(|(now, then)| now != then),
         "a host was not restarted"
     );
-    let events = operator.history_length(id).await?;
+    let (events, status) = (operator.history_length(id).await?, operator.status(id).await?);
     ensure!(events < 2_000, "{events} events");
+    let (runs, earlier) = (status["runs"].as_u64(), status["earlier_events"].as_u64());
+    let slices = status["copy"]["slices"]["total"].as_u64();
+    ensure!(slices > Some(200) && runs > Some(1), "{status:#}");
+    ensure!(
+        runs.zip(earlier)
+            .is_some_and(|(runs, earlier)| earlier < (runs - 1) * 2_000),
+        "{status:#}"
+    );
     let files = Files::of(&scene.testbed)?.text();
     says(&files, &[&format!("visibilityStore: {TARGET_NAME}")])?;
     ensure!(

@@ -396,6 +396,7 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
         drift: Drift::default(),
         repaired: 0,
         samples: Vec::new(),
+        millis: again.millis,
         ..repaired
     };
     same(clean, again)?;
