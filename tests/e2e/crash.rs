@@ -32,7 +32,7 @@ async fn a_migration_outlives_its_worker_and_its_server() -> Result<()> {
     operator.approve(id, "dual-write").await?;
     scene.killed_while_it_restarts().await.context("in dual-write")?;
 
-    let mut other = Worker::start(&scene.testbed, &[])?;
+    let mut other = Worker::named("another-worker", &scene.testbed, &[])?;
     operator
         .until(id, "copying", |status| {
             stage(status) == "existing-records" && status["copy"]["expected"] != 0

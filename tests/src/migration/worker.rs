@@ -28,6 +28,14 @@ impl Worker {
     /// # Errors
     /// When the program is not there or cannot be run.
     pub fn start(testbed: &Testbed, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::named("worker", testbed, variables)
+    }
+
+    /// Starts one more, with a name and a log of its own.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn named(name: &str, testbed: &Testbed, variables: &[(&str, &str)]) -> Result<Self> {
         let hosts = testbed
             .temporal()
             .hosts()
@@ -35,13 +43,13 @@ impl Worker {
             .map(|host| host.name.clone())
             .collect();
         let mut worker = Self {
-            name: "worker".to_owned(),
+            name: name.to_owned(),
             hosts,
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            log: testbed.log("worker"),
+            log: testbed.log(name),
             port: free_ports(1)?[0],
             running: None,
         };
