@@ -1,14 +1,14 @@
 //! A whole migration between two PostgreSQL databases under traffic, on two hosts, with a schema to be made and a password to be kept.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::migration::{Files, raw_history};
 use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
 use e2e::servers::cache::Cache;
 use e2e::servers::postgres::PASSWORD;
 use e2e::servers::progress::Lines;
-use e2e::testbed::{Engine, NAMESPACE, Plan, TARGET_NAME};
+use e2e::testbed::{Engine, NAMESPACE, Plan, Store, TARGET_NAME};
 use e2e::traffic::Traffic;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use e2e::scene::{Scene, is_clean, judged, says};
 
@@ -25,26 +25,23 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
     )?;
     let tool = tool.to_string_lossy();
     let plan = Plan::new(Engine::Postgres).on_two_hosts();
-    let scene = Scene::of(plan, &[(VARIABLE, PASSWORD), ("CROSSFADE_TEMPORAL_SQL_TOOL", &tool)]).await?;
-    let operator = &scene.operator;
+    let mut scene = Scene::of(plan, &[(VARIABLE, PASSWORD), ("CROSSFADE_TEMPORAL_SQL_TOOL", &tool)]).await?;
+    let operator = scene.operator.clone();
     let id = "move-to-a-new-database";
     let before = Files::of(&scene.testbed)?;
-    let pids = || {
-        scene
-            .testbed
-            .temporal()
-            .hosts()
-            .iter()
-            .map(|host| host.pid())
-            .collect::<Vec<_>>()
-    };
+    let hosts = scene.testbed.temporal().hosts().to_vec();
+    let pids = || hosts.iter().map(|host| host.pid()).collect::<Vec<_>>();
     let first_pids = pids();
 
     let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
     traffic.existing(200).await?;
     let going = traffic.keep_going(5);
     // As many slices as there may be, of hardly a record each: what a store of any size comes to at the most.
-    let mut spec = scene.spec_with(&json!({"keep_source_datastore": false, "slices": {"at_once": 4, "records": 1}}));
+    let mut spec = scene.spec_with(&json!({
+        "keep_source_datastore": false,
+        "copy": {"defer_indexes": "always"},
+        "slices": {"at_once": 4, "records": 1},
+    }));
     spec["target"]["datastore"]["sql"]["password"] = json!({"env": VARIABLE});
     operator.start(id, &spec).await?;
     operator.at_gate(id, "dual-write").await?;
@@ -69,6 +66,9 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
             ensure!(scene.visibility_stores().await? == "postgres12,postgres12");
         }
         operator.approve(id, gate).await?;
+        if gate == "dual-write" {
+            killed_without_indexes(&mut scene, id).await?;
+        }
     }
     let report = operator.end(&scene.testbed, id).await?.completed()?;
     going.stop().await?;
@@ -79,6 +79,14 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
         "the copy had little to do: {}",
         report["copied"]
     );
+    says(
+        &operator.audit(id).await?,
+        &[
+            "of the target's indexes set aside",
+            "set aside while records were copied, built again",
+        ],
+    )?;
+    has_the_schema_of_the_source(&mut scene)?;
     ensure!(scene.visibility_stores().await? == "postgres12");
     ensure!(
         pids().iter().zip(&first_pids).all(|(now, then)| now != then),
@@ -120,4 +128,30 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
         ensure!(!text.contains(PASSWORD), "the password is in {what}");
     }
     scene.finish()
+}
+
+/// The worker is killed while it fills a target without indexes, and another one goes on.
+async fn killed_without_indexes(scene: &mut Scene, id: &str) -> Result<()> {
+    let aside = |status: &Value| status["indexes"]["set_aside"].as_u64() > Some(60);
+    scene
+        .operator
+        .until(id, "the target's indexes set aside", aside)
+        .await?;
+    scene.worker.kill()?;
+    scene.worker.again(&scene.testbed)
+}
+
+/// Both were made by the same tool, and every index that was set aside is there again.
+fn has_the_schema_of_the_source(scene: &mut Scene) -> Result<()> {
+    let (source, target) = (scene.testbed.source().clone(), scene.testbed.target().clone());
+    let (Store::Postgres { database: source, .. }, Store::Postgres { database: target, .. }) = (source, target) else {
+        bail!("these are no databases of PostgreSQL");
+    };
+    let (server, _) = scene.testbed.postgres_server().context("no PostgreSQL")?;
+    let (source, target) = (server.schema_of(&source)?, server.schema_of(&target)?);
+    ensure!(
+        source == target,
+        "the target's schema differs from the source's:\n{target}"
+    );
+    Ok(())
 }

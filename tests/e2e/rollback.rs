@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::migration::{End, Files, is, record, stage};
-use e2e::testbed::{Engine, NAMESPACE};
+use e2e::servers::binaries::{Program, find_or_build};
+use e2e::servers::cache::Cache;
+use e2e::servers::postgres::{PASSWORD, Postgres, USER};
+use e2e::servers::progress::Lines;
+use e2e::testbed::{Engine, NAMESPACE, Plan, Store};
 use e2e::traffic::Traffic;
 use serde_json::{Value, json};
 
@@ -30,6 +34,8 @@ struct Case {
     restarted: bool,
     /// Whether its worker is killed on the way back.
     killed: bool,
+    /// Whether the target lets nobody in on the way back.
+    locked: bool,
 }
 
 fn cases() -> Vec<Case> {
@@ -42,6 +48,7 @@ fn cases() -> Vec<Case> {
             here: |status| is(status, "awaiting-approval"),
             restarted: false,
             killed: false,
+            locked: false,
         },
         Case {
             id: "back-half-way-into-dual-write",
@@ -54,14 +61,25 @@ fn cases() -> Vec<Case> {
             },
             restarted: true,
             killed: false,
+            locked: false,
         },
         Case {
             id: "back-while-copying",
             order: Order::Abort,
-            spec: json!({"gates": [], "records_per_second": 1}),
-            here: |status| stage(status) == "existing-records" && status["copy"]["expected"] != 0,
+            spec: slowly_without_indexes(),
+            here: copies_without_indexes,
             restarted: true,
             killed: false,
+            locked: false,
+        },
+        Case {
+            id: "back-from-a-target-that-is-gone",
+            order: Order::Rollback,
+            spec: slowly_without_indexes(),
+            here: copies_without_indexes,
+            restarted: true,
+            killed: false,
+            locked: true,
         },
         Case {
             id: "back-after-verify",
@@ -70,6 +88,7 @@ fn cases() -> Vec<Case> {
             here: |status| is(status, "awaiting-approval") && !status["verify"]["clean_at"].is_null(),
             restarted: true,
             killed: false,
+            locked: false,
         },
         Case {
             id: "back-with-the-first-namespaces-moved",
@@ -78,6 +97,7 @@ fn cases() -> Vec<Case> {
             here: |status| is(status, "waiting") && status["cutover"] == "first-namespaces",
             restarted: true,
             killed: false,
+            locked: false,
         },
         Case {
             id: "back-at-the-last-gate",
@@ -86,18 +106,99 @@ fn cases() -> Vec<Case> {
             here: |status| is(status, "awaiting-approval") && status["cutover"] == "soaked",
             restarted: true,
             killed: true,
+            locked: false,
         },
     ]
 }
 
+fn slowly_without_indexes() -> Value {
+    json!({"gates": [], "records_per_second": 1, "copy": {"defer_indexes": "always"}})
+}
+
+fn copies_without_indexes(status: &Value) -> bool {
+    stage(status) == "existing-records"
+        && status["copy"]["expected"] != 0
+        && status["indexes"]["set_aside"].as_u64() > Some(60)
+}
+
+/// The target: another database of the server that has the source.
+struct Target {
+    database: String,
+    /// Its schema before any migration.
+    fresh: String,
+}
+
+impl Target {
+    fn of(scene: &mut Scene) -> Result<Self> {
+        let Store::Postgres { database, .. } = scene.testbed.target().clone() else {
+            bail!("the target is no database of PostgreSQL");
+        };
+        Ok(Self {
+            fresh: server(scene)?.schema_of(&database)?,
+            database,
+        })
+    }
+
+    /// No way back leaves anything of it changed.
+    fn is_whole(&self, scene: &mut Scene) -> Result<()> {
+        let schema = server(scene)?.schema_of(&self.database)?;
+        ensure!(schema == self.fresh, "the target's schema differs:\n{schema}");
+        Ok(())
+    }
+
+    /// Lets nobody in any more, or everybody again.
+    async fn lock(&self, scene: &mut Scene, locked: bool) -> Result<()> {
+        let Self { database, .. } = self;
+        let allowed = format!("ALTER DATABASE \"{database}\" ALLOW_CONNECTIONS {}", !locked);
+        let server = server(scene)?;
+        server.execute("postgres", &allowed).await?;
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+        server.execute("postgres", &end).await
+    }
+
+    /// The way back was finished without it: what it left is told, and done by hand.
+    async fn left_without_indexes(&self, scene: &mut Scene, report: &Value) -> Result<()> {
+        let address = server(scene)?.address();
+        let command = format!(
+            "crossfade indexes --store 'postgres://{USER}@{address}/{}' --restore",
+            self.database
+        );
+        says(&report["next_steps"].to_string(), &[&command])?;
+        self.lock(scene, false).await?;
+        ensure!(self.is_whole(scene).is_err(), "its indexes are back by themselves");
+        let store = format!("postgres://{USER}:{PASSWORD}@{address}/{}", self.database);
+        let built = scene
+            .operator
+            .crossfade(&["indexes", "--store", &store, "--restore"])
+            .await?;
+        ensure!(built["built"].as_u64() > Some(60) && built["set_aside"] == 0, "{built}");
+        Ok(())
+    }
+}
+
+fn server(scene: &mut Scene) -> Result<&mut Postgres> {
+    Ok(scene.testbed.postgres_server().context("no PostgreSQL")?.0)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> {
-    let mut scene = Scene::on(Engine::Sqlite).await?;
+    let mut plan = Plan::new(Engine::Postgres);
+    plan.namespaces = vec![(ORDERS.to_owned(), Duration::from_secs(72 * 3600))];
+    plan.target_schema = true;
+    let tool = find_or_build(
+        &Cache::from_environment()?,
+        plan.release,
+        Program::SqlTool,
+        &Lines::default(),
+    )?;
+    let tool = tool.to_string_lossy();
+    let mut scene = Scene::of(plan, &[("CROSSFADE_TEMPORAL_SQL_TOOL", &tool)]).await?;
+    let target = Target::of(&mut scene)?;
     let before = Files::of(&scene.testbed)?;
     let traffic = Traffic::begin(scene.testbed.frontend(), NAMESPACE).await?;
     traffic.existing(100).await?;
     for case in cases() {
-        turned_back(&mut scene, &traffic, &before, &case)
+        turned_back(&mut scene, &traffic, &before, &target, &case)
             .await
             .with_context(|| format!("in {}", case.id))?;
     }
@@ -105,12 +206,15 @@ async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> 
     scene.finish()
 }
 
-async fn turned_back(scene: &mut Scene, traffic: &Traffic, before: &Files, case: &Case) -> Result<()> {
+async fn turned_back(scene: &mut Scene, traffic: &Traffic, before: &Files, target: &Target, case: &Case) -> Result<()> {
     let (operator, host) = (scene.operator.clone(), scene.testbed.temporal().hosts()[0].clone());
     let pid = host.pid();
     let going = traffic.keep_going(3);
     operator.start(case.id, &scene.spec_with(&case.spec)).await?;
     operator.until(case.id, "where it turns back", case.here).await?;
+    if case.locked {
+        target.lock(scene, true).await?;
+    }
     let note = r#"{"by": "alice", "note": "not today"}"#;
     match case.order {
         Order::Rollback => operator.signal(case.id, "rollback", Some(note)).await?,
@@ -128,7 +232,7 @@ async fn turned_back(scene: &mut Scene, traffic: &Traffic, before: &Files, case:
             says(&failure.message, &["gave the migration up", "the cluster is as it was"])?;
             json!("aborted")
         }
-        (_, end) => anyhow::bail!("it ended so: {end:?}"),
+        (_, end) => bail!("it ended so: {end:?}"),
     };
     let wanted = if case.order == Order::Rollback {
         "rolled-back"
@@ -139,12 +243,16 @@ async fn turned_back(scene: &mut Scene, traffic: &Traffic, before: &Files, case:
     let report = operator.query(case.id, "report", None).await?;
     ensure!(report["result"] == wanted, "{report:#}");
     before.are_unchanged()?;
+    if case.locked {
+        target.left_without_indexes(scene, &report).await?;
+    }
+    target.is_whole(scene)?;
     if case.id == "back-half-way-into-dual-write" {
         record(&scene.testbed, case.id, "rolled-back-in-dual-write").await?;
     }
     ensure!((host.pid() != pid) == case.restarted, "restarted: {}", !case.restarted);
     ensure!(
-        scene.visibility_stores().await? == "sqlite",
+        scene.visibility_stores().await? == "postgres12",
         "{}",
         scene.visibility_stores().await?
     );

@@ -30,11 +30,50 @@ pub struct IndexFact {
     pub refusal: Option<String>,
 }
 
+/// What is set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Indexes of a table, dropped and built again.
+    #[default]
+    Indexes,
+    /// Settings of an index: how often what was written is made visible, and how many copies are kept.
+    Settings,
+}
+
+impl What {
+    fn of(spec: &Spec) -> Self {
+        if spec.target.datastore.contains_key("elasticsearch") {
+            Self::Settings
+        } else {
+            Self::Indexes
+        }
+    }
+
+    /// Their name in sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Indexes => "indexes",
+            Self::Settings => "settings",
+        }
+    }
+
+    fn brought_back(self) -> &'static str {
+        match self {
+            Self::Indexes => "built again",
+            Self::Settings => "put back",
+        }
+    }
+}
+
 /// What the plan does about the target's indexes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Deferral {
     /// Whether they are set aside while records are copied.
     pub set_aside: bool,
+    /// What they are.
+    #[serde(default)]
+    pub what: What,
     /// How many; absent while the schema is yet to be set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexes: Option<u64>,
@@ -65,6 +104,7 @@ impl Deferral {
         };
         Some(Self {
             set_aside: kept.is_none(),
+            what: What::of(spec),
             indexes,
             records,
             kept,
@@ -73,21 +113,25 @@ impl Deferral {
 
     /// In words, for the plan.
     pub fn line(&self) -> String {
+        let name = self.what.name();
         match &self.kept {
-            Some(why) => format!("indexes: stay while records are copied ({why})"),
+            Some(why) => format!("{name}: stay while records are copied ({why})"),
             None => format!(
-                "indexes: {} set aside while about {} are copied, built again before verify; the way back builds them \
-                 again, too",
+                "{name}: {} set aside while about {} are copied, {} before verify, and on the way back",
                 self.count(),
-                counted(self.records)
+                counted(self.records),
+                self.what.brought_back()
             ),
         }
     }
 
     /// How many, in words.
     pub(crate) fn count(&self) -> String {
-        self.indexes
-            .map_or_else(|| "all that only serve reading".to_owned(), |n| n.to_string())
+        match (self.indexes, self.what) {
+            (Some(count), _) => count.to_string(),
+            (None, What::Indexes) => "all that only serve reading".to_owned(),
+            (None, What::Settings) => "refreshes and replicas".to_owned(),
+        }
     }
 }
 
@@ -101,6 +145,9 @@ fn is_missing(target: &StoreFact) -> bool {
 
 /// Whether a store that is yet to be set up will be one whose indexes can be set aside.
 fn can(spec: &Spec) -> bool {
+    if What::of(spec) == What::Settings {
+        return true;
+    }
     let plugin = spec.target.datastore.get("sql").and_then(|sql| sql.get("pluginName"));
     plugin
         .and_then(|name| name.as_str())
@@ -128,21 +175,21 @@ pub(crate) fn warnings(spec: &Spec, stores: &StoreFacts, deferral: Option<&Defer
     let mut warnings = Vec::new();
     if parked(&stores.source) > 0 {
         warnings.push(format!(
-            "{} of the source's indexes were set aside by an earlier run and never built again, so reading it is slow; \
-             `crossfade indexes --store STORE --restore` builds them",
+            "{} of the source's indexes or settings were set aside by an earlier run and never brought back; \
+             `crossfade indexes --store STORE --restore` brings them back",
             parked(&stores.source)
         ));
     }
     if parked(&stores.target) > 0 {
-        let count = parked(&stores.target);
+        let (count, what) = (parked(&stores.target), What::of(spec).name());
         warnings.push(if deferral.is_some_and(|deferral| deferral.set_aside) {
             format!(
-                "{count} of the target's indexes were set aside by an earlier run and never built again; this migration \
-                 takes them over and builds them before verify"
+                "{count} of the target's {what} were set aside by an earlier run and never brought back; this migration takes \
+                 them over and brings them back before verify"
             )
         } else {
             format!(
-                "{count} of the target's indexes were set aside by an earlier run and never built again; {}",
+                "{count} of the target's {what} were set aside by an earlier run and never brought back; {}",
                 restore_command(spec)
             )
         });
@@ -153,7 +200,7 @@ pub(crate) fn warnings(spec: &Spec, stores: &StoreFacts, deferral: Option<&Defer
 /// What brings the target's indexes back by hand, as a sentence.
 pub fn restore_command(spec: &Spec) -> String {
     let store = store_url(spec).unwrap_or_else(|| "STORE".to_owned());
-    format!("`crossfade indexes --store '{store}' --restore` builds them")
+    format!("`crossfade indexes --store '{store}' --restore` brings them back")
 }
 
 /// The target as the command line takes it, without its password; `None` where a URL does not say all of it.
@@ -286,7 +333,10 @@ pub struct IndexState {
     /// Whether setting them aside was ordered; from here on they are brought back whatever happens.
     #[serde(default)]
     pub ordered: bool,
-    /// How many were set aside.
+    /// What was set aside.
+    #[serde(default)]
+    pub what: What,
+    /// How many.
     #[serde(default)]
     pub set_aside: u64,
     /// Why they were left where they are, in words, where they were.
@@ -318,6 +368,9 @@ impl IndexProgress {
     /// What setting them aside came to.
     pub fn parked(&mut self, answer: IndexesParked) {
         self.state.set_aside = answer.parked.count();
+        if !answer.parked.settings.is_empty() {
+            self.state.what = What::Settings;
+        }
         self.state.kept = answer.kept;
         self.parked = answer.parked;
     }
@@ -353,17 +406,18 @@ impl IndexState {
         if self.set_aside == 0 {
             return None;
         }
+        let back = self.what.brought_back();
         let aside = format!("{} set aside while records were copied", self.set_aside);
         Some(match (self.building_since, self.restored_at) {
             (Some(since), Some(at)) => {
                 let seconds = at.duration_since(since).as_secs().max(0);
                 format!(
-                    "{aside}, built again in {}",
+                    "{aside}, {back} in {}",
                     crate::period::Period::from_secs(seconds.unsigned_abs())
                 )
             }
-            (_, Some(_)) => format!("{aside}, built again"),
-            _ => format!("{aside}, not built again yet"),
+            (_, Some(_)) => format!("{aside}, {back}"),
+            _ => format!("{aside}, not {back} yet"),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     attribute_work::{AttributeWork, Moved},
     existing::Means,
-    indexes::Deferral,
+    indexes::{Deferral, What},
     order::HostFacts,
     plan::NamespacePlan,
     route::Indices,
@@ -162,14 +162,18 @@ fn existing_steps(
         let deferral = deferral.filter(|deferral| deferral.set_aside);
         steps.extend(deferral.map(|deferral| {
             format!(
-                "set the indexes of `{target}` aside while it is filled: {}",
+                "set the {} of `{target}` aside while it is filled: {}",
+                deferral.what.name(),
                 deferral.count()
             )
         }));
         let what = if refreshed > 0 { "still lacks" } else { "lacks" };
         steps.push(format!("copy from `{source}` what `{target}` {what}"));
-        steps.extend(deferral.map(|_| {
-            format!("build the indexes of `{target}` again while the cluster writes on; the way back does so, too")
+        steps.extend(deferral.map(|deferral| match deferral.what {
+            What::Indexes => {
+                format!("build the indexes of `{target}` again while the cluster writes on; the way back does so, too")
+            }
+            What::Settings => format!("put the settings of `{target}` back; the way back does so, too"),
         }));
     }
     if spec.existing_records.waits() {

@@ -134,7 +134,7 @@ pub fn rebuild(summary: &str) -> ActivityOptions {
 /// As [`rebuild`] on the way back, which must not wait for ever for a store that is gone.
 #[must_use]
 pub fn rebuild_going_back(summary: &str) -> ActivityOptions {
-    options(seconds(7 * 24 * 3600), limited(6), summary)
+    options(seconds(7 * 24 * 3600), limited(5), summary)
 }
 
 /// A slice of copying or comparing: its own time and as much again, since a page is never cut short.

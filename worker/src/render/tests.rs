@@ -6,7 +6,7 @@ use crossfade_plan::{
     drift::{Drift, DriftClass},
     estimate::Estimate,
     existing::Existing,
-    indexes::{Deferral, IndexState, IndexesBuilt},
+    indexes::{Deferral, IndexState, IndexesBuilt, What},
     message::Approval,
     order::{Copied, Heartbeat, NamespaceWait, StoreFact},
     plan::{FilePlan, HostPlan, NamespacePlan, Plan},
@@ -108,6 +108,7 @@ fn some_plan() -> Plan {
         unfit: Vec::new(),
         deferral: Some(Deferral {
             set_aside: true,
+            what: What::Indexes,
             indexes: Some(71),
             records: 1_234_567,
             kept: None,
@@ -287,7 +288,7 @@ fn report_of_a_way_back_that_left_indexes_aside() {
         result: Outcome::RolledBack,
     };
     let left = "71 of the target's indexes are set aside still, since they could not be built again ([store-unreachable] gone. \
-                Next step: x); `crossfade indexes --store 'postgres://temporal@127.0.0.1:5432/new' --restore` builds them";
+                Next step: x); `crossfade indexes --store 'postgres://temporal@127.0.0.1:5432/new' --restore` brings them back";
     progress.indexes.state.left = Some(left.to_owned());
     insta::assert_snapshot!(report(&Report::of(&progress)));
 }

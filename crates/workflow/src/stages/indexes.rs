@@ -2,7 +2,7 @@
 
 use crossfade_plan::{
     indexes::{self, ParkIndexes, RestoreIndexes},
-    problem::{Problem, listing},
+    problem::Problem,
 };
 
 use crate::{
@@ -31,20 +31,19 @@ pub(super) async fn set_aside(ctx: &Ctx) -> Result<(), Halt> {
     let answer = ordered(ctx, ClusterWork::park_indexes, order, options).await;
     let at = control::now(ctx);
     change(ctx, |progress| {
-        let entry = match answer {
+        let state = match answer {
             Ok(answer) => {
-                let entry = match &answer.kept {
-                    Some(why) => format!("the target keeps its indexes while it is filled: {why}"),
-                    None => format!("{} of the target's indexes set aside", answer.parked.count()),
-                };
                 progress.indexes.parked(answer);
-                entry
+                &progress.indexes.state
             }
             Err(problems) => {
-                let why = in_a_line(&problems);
-                progress.indexes.state.kept = Some(why.clone());
-                format!("the target's indexes could not be set aside and are built where they are: {why}")
+                progress.indexes.state.kept = Some(in_a_line(&problems));
+                &progress.indexes.state
             }
+        };
+        let entry = match &state.kept {
+            Some(why) => format!("the target is filled as it is: {why}"),
+            None => format!("{} of the target's {} set aside", state.set_aside, state.what.name()),
         };
         progress.note(at, "migration", true, entry);
     });
@@ -85,12 +84,13 @@ pub(crate) async fn build_again_going_back(ctx: &Ctx) {
             note_end(ctx);
         }
         Err(problems) => change(ctx, |progress| {
-            let what = match progress.indexes.state.set_aside {
+            let state = &progress.indexes.state;
+            let what = match state.set_aside {
                 0 => "indexes of the target may be set aside still".to_owned(),
-                count => format!("{count} of the target's indexes are set aside still"),
+                count => format!("{count} of the target's {} are set aside still", state.what.name()),
             };
             let left = format!(
-                "{what}, since they could not be built again ({}); {}",
+                "{what}, since they could not be brought back ({}); {}",
                 in_a_line(&problems),
                 indexes::restore_command(&progress.spec)
             );
@@ -125,12 +125,14 @@ fn note_end(ctx: &Ctx) {
                 0 => String::new(),
                 slowly => format!(", {slowly} of them the slow way, which keeps no writer waiting"),
             };
-            let entry = format!("indexes: {}{slowly}", state.words().unwrap_or_default());
+            let entry = format!("{}: {}{slowly}", state.what.name(), state.words().unwrap_or_default());
             progress.note(at, "migration", true, entry);
         }
     });
 }
 
+/// What went wrong; nobody has to do anything about it now.
 fn in_a_line(problems: &[Problem]) -> String {
-    listing(problems).replace('\n', "; ")
+    let told = |problem: &Problem| format!("[{}] {}", problem.code, problem.message.replace('\n', " "));
+    problems.iter().map(told).collect::<Vec<_>>().join("; ")
 }

@@ -4,4 +4,5 @@ mod fits;
 mod host_down;
 mod refreshed;
 mod scene;
+mod set_aside;
 mod twice;
