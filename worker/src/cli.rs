@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use crossfade_plan::{drift::DriftClass, route::Version, stage::Gate};
+use crossfade_plan::{drift::DriftClass, message::Side, route::Version, stage::Gate};
 
 use crate::connection;
 
@@ -230,8 +230,32 @@ pub(crate) struct SetRate {
     /// Records a second, from 1, or `none` for no limit.
     #[arg(value_name = "N|none", value_parser = rate)]
     pub(crate) rate: Rate,
+    /// Which store is meant: a limit on what is read from the source, or (by default) on what is written to the target.
+    #[arg(long, value_enum)]
+    pub(crate) store: Option<RatedStore>,
+    /// Whether the pressure on the stores slows the migration down, too; as it was when not given.
+    #[arg(long, value_name = "true|false")]
+    pub(crate) automatic: Option<bool>,
     #[command(flatten)]
     pub(crate) migration: Migration,
+}
+
+/// A store that a rate is for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum RatedStore {
+    /// What is read.
+    Source,
+    /// What is written.
+    Target,
+}
+
+impl From<RatedStore> for Side {
+    fn from(store: RatedStore) -> Self {
+        match store {
+            RatedStore::Source => Self::Source,
+            RatedStore::Target => Self::Target,
+        }
+    }
 }
 
 /// `crossfade report`.

@@ -63,7 +63,7 @@ struct Totals {
 }
 
 impl TaskLatency {
-    /// Watches the metrics at these addresses, such as `http://10.0.0.7:9090/metrics`: those of the history hosts.
+    /// Watches the metrics at these addresses, such as `http://127.0.0.1:9090/metrics`: those of the history hosts.
     ///
     /// # Errors
     /// When one is no address, or no client can be made.

@@ -16,6 +16,7 @@
 
 mod attribute_work;
 pub mod attributes;
+mod copying;
 pub mod drift;
 pub mod estimate;
 pub mod existing;
@@ -36,3 +37,4 @@ pub mod slices;
 pub mod spec;
 pub mod stage;
 mod steps;
+pub mod throttle;

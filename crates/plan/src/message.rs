@@ -77,6 +77,23 @@ impl fmt::Display for Remark {
 pub struct SetRate {
     /// The most records a second; `null` lifts the limit.
     pub records_per_second: Option<u32>,
+    /// Which store is meant.
+    #[serde(default)]
+    pub store: Side,
+    /// Whether the pressure on the stores slows the migration down; as it was when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<bool>,
+}
+
+/// One of the two stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The one that is left: a limit on what is read there.
+    Source,
+    /// The one that is moved to: a limit on what is written there.
+    #[default]
+    Target,
 }
 
 /// Why a message was not taken.
@@ -154,12 +171,14 @@ impl Remark {
 }
 
 impl SetRate {
-    /// Reads `{"records_per_second": 5000}`; `null` lifts the limit.
+    /// Reads `{"records_per_second": 5000, "store": "source", "automatic": false}`, of which the rate alone is needed;
+    /// `null` lifts the limit.
     ///
     /// # Errors
     /// What was expected, when the rate is absent, zero, negative, not whole, or too large for 32 bits.
     pub fn from_json(input: Option<&Value>) -> Result<Self, Rejected> {
-        const EXPECTED: &str = "expected {\"records_per_second\": N} with N from 1 to 4294967295, or null for no limit";
+        const EXPECTED: &str = "expected {\"records_per_second\": N} with N from 1 to 4294967295, or null for no limit; \
+             beside it may stand \"store\": \"source\" or \"target\", and \"automatic\": true or false";
         let rejected = |why: String| Rejected(format!("set-rate could not be read: {why}; {EXPECTED}"));
         let value = input
             .filter(|value| !value.is_null())

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    message::{Approval, Rejected, Remark, SetRate, names},
+    message::{Approval, Rejected, Remark, SetRate, Side, names},
     progress::{BackOrder, Condition, Outcome, Progress},
     stage::Gate,
 };
@@ -66,17 +66,38 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
         names::ABORT => go_back(progress, Outcome::Aborted, Remark::from_json(input)?),
         names::SET_RATE => {
             let rate = SetRate::from_json(input)?;
-            progress.records_per_second = rate.records_per_second;
-            Ok(rate.records_per_second.map_or_else(
-                || "the rate is unlimited now".to_owned(),
-                |rate| format!("the rate is {rate} records a second now"),
-            ))
+            Ok(set_rate(progress, rate))
         }
         other => Err(Rejected(format!(
             "unknown message `{other}`; there are {}",
             names::ALL.join(", ")
         ))),
     }
+}
+
+fn set_rate(progress: &mut Progress, rate: SetRate) -> String {
+    let what = match rate.store {
+        Side::Target => {
+            progress.records_per_second = rate.records_per_second;
+            "the rate"
+        }
+        Side::Source => {
+            progress.throttle.source_records_per_second = rate.records_per_second;
+            "the rate of reading the source"
+        }
+    };
+    let mut entry = rate.records_per_second.map_or_else(
+        || format!("{what} is unlimited now"),
+        |rate| format!("{what} is {rate} records a second now"),
+    );
+    if let Some(automatic) = rate.automatic {
+        progress.throttle.off = !automatic;
+        entry.push_str(match automatic {
+            true => ", and less under pressure",
+            false => ", whatever the pressure on the stores",
+        });
+    }
+    entry
 }
 
 fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Rejected> {

@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::copying::CopyProgress;
 use crate::{
     drift::{Drift, DriftClass},
     indexes::{IndexProgress, IndexState},
     message::{Approval, Remark, cut},
-    order::{Copied, NamespaceWait, Refreshed},
+    order::{NamespaceWait, Refreshed},
     plan::Plan,
     problem::Problem,
     settings::HostConfig,
     slices::Slices,
     spec::Spec,
     stage::{Gate, Stage},
+    throttle::Throttle,
 };
 
 /// The most audit entries that are carried on; older ones are counted, not kept.
@@ -101,51 +103,6 @@ pub struct HostState {
     /// How long its last restart took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_millis: Option<u64>,
-}
-
-/// How far the copy is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CopyProgress {
-    /// All steps so far, added up. The cursor is that of a copy without slices.
-    pub copied: Copied,
-    /// The records that the source held when the copy began.
-    pub expected: u64,
-    /// Its slices.
-    #[serde(default, skip_serializing_if = "Slices::is_none")]
-    pub slices: Slices,
-}
-
-impl CopyProgress {
-    /// Adds a step in the slice of that number, or that it was stopped and could not tell what it did.
-    pub fn add(&mut self, number: u32, step: Option<&Copied>) {
-        self.slices.settle(number, step.map(Copied::step).as_ref());
-        self.copied.done = self.slices.is_over();
-        let Some(step) = step else { return };
-        self.copied.scanned += step.scanned;
-        // Executions that start meanwhile are looked at too.
-        self.expected = self.expected.max(self.copied.scanned);
-        self.copied.written += step.written;
-        self.copied.withdrawn += step.withdrawn;
-        self.copied.bytes += step.bytes;
-        self.copied.millis += step.millis;
-    }
-
-    /// Seconds left at the pace so far, with as many slices under way as now; `None` before there is a pace.
-    pub fn seconds_left(&self) -> Option<u64> {
-        let left = self.expected.saturating_sub(self.copied.scanned);
-        let at_once = u64::from(self.slices.under_way().max(1));
-        let one_alone = left
-            .saturating_mul(self.copied.millis)
-            .checked_div(self.copied.scanned)?;
-        Some(one_alone / at_once / 1_000)
-    }
-
-    /// Records a second at the pace so far, with as many slices under way as now; `None` before there is a pace.
-    pub fn pace(&self) -> Option<u64> {
-        let at_once = u64::from(self.slices.under_way().max(1));
-        let scanned = self.copied.scanned.saturating_mul(1_000).saturating_mul(at_once);
-        scanned.checked_div(self.copied.millis)
-    }
 }
 
 /// How far refreshing is.
@@ -260,6 +217,9 @@ pub struct Progress {
     pub skip_wait: bool,
     /// The most records a second.
     pub records_per_second: Option<u32>,
+    /// How it keeps out of the cluster's way.
+    #[serde(default, skip_serializing_if = "Throttle::is_default")]
+    pub throttle: Throttle,
     /// What preflight found.
     pub plan: Option<Plan>,
     /// Each host's state.
@@ -341,6 +301,7 @@ impl Progress {
             migration,
             key,
             records_per_second: spec.records_per_second,
+            throttle: Throttle::of(&spec.throttle),
             spec,
             began: now,
             runs: 1,
@@ -449,6 +410,9 @@ pub struct Status {
     pub indexes: IndexState,
     /// The most records a second.
     pub records_per_second: Option<u32>,
+    /// How it keeps out of the cluster's way.
+    #[serde(default, skip_serializing_if = "Throttle::is_default")]
+    pub throttle: Throttle,
     /// What the Retention wait still waits for.
     pub wait: Vec<NamespaceWait>,
     /// The comparison.
@@ -485,6 +449,7 @@ impl Status {
             copy_seconds_left: progress.copy.seconds_left(),
             indexes: progress.indexes.state.clone(),
             records_per_second: progress.records_per_second,
+            throttle: progress.throttle,
             wait: progress.wait.clone(),
             verify: progress.verify.clone(),
             accepted_drift: progress.accepted_drift.clone(),

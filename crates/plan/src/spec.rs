@@ -43,9 +43,48 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
     pub records_per_second: Option<u32>,
+    /// How it keeps out of the cluster's way.
+    #[serde(default, skip_serializing_if = "Throttle::is_default")]
+    pub throttle: Throttle,
     /// How the work on all records is shared out: copying them, and comparing them.
     #[serde(default, skip_serializing_if = "Slices::is_default")]
     pub slices: Slices,
+}
+
+/// How a migration keeps out of the cluster's way, beside `records_per_second`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Whether copying and comparing go slower while a store or the cluster does not keep up: Elasticsearch's queues for
+    /// writes and what it turns away, PostgreSQL's latency and how late its standbys are, and `cluster_metrics`. What
+    /// cannot be read counts as not keeping up. `set-rate` switches it off and on.
+    #[serde(default = "yes")]
+    pub automatic: bool,
+    /// Where the history hosts serve their metrics, such as `http://127.0.0.1:9090/metrics`: how long the cluster's own
+    /// visibility tasks take is read there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_metrics: Vec<String>,
+    /// The most records a second that are read from the source, by a copy and by a comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub source_records_per_second: Option<u32>,
+}
+
+impl Throttle {
+    /// Whether nothing else was asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            cluster_metrics: Vec::new(),
+            source_records_per_second: None,
+        }
+    }
 }
 
 /// How the work on all records is shared out: in slices, which any worker may take.
@@ -312,6 +351,7 @@ impl Spec {
             cutover: Cutover::default(),
             keep_source_datastore: true,
             records_per_second: None,
+            throttle: Throttle::default(),
             slices: Slices::default(),
         }
     }

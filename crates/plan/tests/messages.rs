@@ -200,6 +200,29 @@ fn the_rate_is_a_whole_number_or_none() {
         "the rate is unlimited now",
     );
     assert_eq!(free.records_per_second, None);
+    let reading = check_taken(
+        free,
+        SET_RATE,
+        Some(json!({"records_per_second": 700, "store": "source", "automatic": false})),
+        "the rate of reading the source is 700 records a second now, whatever the pressure on the stores",
+    );
+    assert_eq!(reading.records_per_second, None);
+    assert_eq!(reading.throttle.source_records_per_second, Some(700));
+    assert!(reading.throttle.off);
+    assert_eq!(reading.throttle.share(4).source_records_per_second, Some(175));
+    assert_eq!(
+        reading.throttle.share(1_000).source_records_per_second,
+        Some(1),
+        "never none"
+    );
+    let minding = check_taken(
+        reading,
+        SET_RATE,
+        Some(json!({"records_per_second": 9, "store": "target", "automatic": true})),
+        "the rate is 9 records a second now, and less under pressure",
+    );
+    assert!(!minding.throttle.off);
+    assert_eq!(minding.throttle.source_records_per_second, Some(700));
     for (input, told) in [
         (None, "there was no input"),
         (Some(json!(5_000)), "is absent"),
@@ -209,6 +232,14 @@ fn the_rate_is_a_whole_number_or_none() {
         (Some(json!({"records_per_second": 1.5})), "expected"),
         (Some(json!({"records_per_second": "fast"})), "expected"),
         (Some(json!({"records_per_second": 4_294_967_296_u64})), "expected"),
+        (
+            Some(json!({"records_per_second": 5, "store": "both"})),
+            "unknown variant `both`",
+        ),
+        (
+            Some(json!({"records_per_second": 5, "automatic": "no"})),
+            "\"automatic\": true or false",
+        ),
     ] {
         check_not_taken(&progress(), SET_RATE, input, told);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use crate::digest::{Digests, Question};
 use crate::keeps::Keeps;
 use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crate::record::{Key, Record};
@@ -17,22 +19,33 @@ use crate::record::{Key, Record};
 /// How many records may be written (or read) per second. Clones share one setting, so that an operator's hand on one of them
 /// slows or speeds a copy under way; a waiting write feels it at once.
 #[derive(Clone, Debug)]
-pub struct Rate(watch::Sender<Option<NonZeroU32>>);
+pub struct Rate {
+    limit: watch::Sender<Option<NonZeroU32>>,
+    passed: Arc<AtomicU64>,
+}
 
 impl Rate {
     /// A rate in records per second; `None` is as fast as the stores go.
     pub fn new(records_per_second: Option<NonZeroU32>) -> Self {
-        Self(watch::Sender::new(records_per_second))
+        Self {
+            limit: watch::Sender::new(records_per_second),
+            passed: Arc::default(),
+        }
     }
 
     /// Changes the rate, in records per second; `None` is as fast as the stores go.
     pub fn set(&self, records_per_second: Option<NonZeroU32>) {
-        self.0.send_replace(records_per_second);
+        self.limit.send_replace(records_per_second);
     }
 
     /// The rate now, in records per second.
     pub fn get(&self) -> Option<NonZeroU32> {
-        *self.0.borrow()
+        *self.limit.borrow()
+    }
+
+    /// Records that were let through so far.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 }
 
@@ -66,7 +79,12 @@ impl Pacer {
 
     /// Waits until what was done before is paid for, then takes on `records` more.
     async fn wait(&self, records: usize) {
-        let mut changes = self.rate.0.subscribe();
+        self.until_paid(records).await;
+        self.rate.passed.fetch_add(records as u64, Ordering::Relaxed);
+    }
+
+    async fn until_paid(&self, records: usize) {
+        let mut changes = self.rate.limit.subscribe();
         let mut debt = self.debt.lock().await;
         loop {
             let rate = *changes.borrow_and_update();
@@ -96,6 +114,7 @@ impl Pacer {
     /// Takes on records that turned out to be more than those waited with.
     async fn owe(&self, records: usize) {
         self.debt.lock().await.records += records as f64;
+        self.rate.passed.fetch_add(records as u64, Ordering::Relaxed);
     }
 }
 
@@ -200,6 +219,10 @@ impl Read for PacedRead {
         self.inner.count(namespace_id).await
     }
 
+    async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
+        self.inner.digests(question).await
+    }
+
     async fn namespaces(&self) -> Result<Vec<String>, Error> {
         self.inner.namespaces().await
     }
@@ -235,6 +258,7 @@ mod tests {
         }
         // The first call is free, each of the four others waits for the 50 records before it.
         assert_eq!(start.elapsed().as_secs_f64().round(), 2.0);
+        assert_eq!(paced.pacer.rate.passed(), 250);
         Ok(())
     }
 
@@ -267,6 +291,7 @@ mod tests {
         }
         // The fifth finds nothing, and waits for the fourth.
         assert_eq!(start.elapsed().as_secs(), 10);
+        assert_eq!(paced.pacer.rate.passed(), 100);
         Ok(())
     }
 

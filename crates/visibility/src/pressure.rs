@@ -82,7 +82,7 @@ impl Throttle {
     /// What a calm look adds to the rate.
     const GROWTH: f64 = 1.15;
 
-    /// A limit this much above what is really written holds nothing back any more.
+    /// A limit this much above what really goes through holds nothing back any more.
     const SLACK: f64 = 4.0;
 
     /// Begins without a limit but the operator's.
@@ -94,9 +94,9 @@ impl Throttle {
         }
     }
 
-    /// Takes in one look at every gauge, with the rate at which records were written since the last one, and says how
+    /// Takes in one look at every gauge, with the rate at which records went through since the last one, and says how
     /// fast to go until the next.
-    pub fn decide(&mut self, looks: &[Result<Load, Error>], written_per_second: f64) -> Allowed {
+    pub fn decide(&mut self, looks: &[Result<Load, Error>], passed_per_second: f64) -> Allowed {
         let trouble = looks.iter().find_map(|look| match look {
             Ok(load) if load.level == Level::Over => Some(load.seen.clone()),
             Err(error) => Some(format!("the pressure cannot be seen: {error}; {OR_SWITCH_OFF}")),
@@ -109,7 +109,7 @@ impl Throttle {
             };
             looks.iter().find_map(strained)
         };
-        let now = written_per_second.max(Self::FLOOR);
+        let now = passed_per_second.max(Self::FLOOR);
         if let Some(seen) = trouble {
             let from = self
                 .limit
@@ -157,7 +157,7 @@ pub struct Governor {
     throttle: Throttle,
     rate: Rate,
     looked: Instant,
-    written: u64,
+    passed: u64,
 }
 
 impl Governor {
@@ -168,9 +168,9 @@ impl Governor {
             throttle: Throttle::new(ceiling),
             rate,
             looked: Instant::now(),
-            written: 0,
+            passed: 0,
         };
-        governor.look(0).await;
+        governor.look().await;
         governor
     }
 
@@ -179,21 +179,20 @@ impl Governor {
         self.throttle.allowed()
     }
 
-    /// Looks every few seconds, for ever; `written` says how many records were written so far, and `tell` is told after
-    /// each look. To be raced against the work itself.
-    pub async fn govern(mut self, written: impl Fn() -> u64, mut tell: impl FnMut(&Allowed)) {
+    /// Looks every few seconds, for ever; `tell` is told after each look. To be raced against the work itself.
+    pub async fn govern(mut self, mut tell: impl FnMut(&Allowed)) {
         tell(&self.allowed());
         if self.gauges.is_empty() {
             return std::future::pending().await;
         }
         loop {
             tokio::time::sleep(LOOK).await;
-            self.look(written()).await;
+            self.look().await;
             tell(&self.allowed());
         }
     }
 
-    async fn look(&mut self, written: u64) {
+    async fn look(&mut self) {
         let looks = self.gauges.iter().map(|gauge| async {
             match tokio::time::timeout(LOOK_WITHIN, gauge.look()).await {
                 Ok(look) => look,
@@ -205,10 +204,11 @@ impl Governor {
         });
         let looks = futures::future::join_all(looks).await;
         let elapsed = self.looked.elapsed().as_secs_f64().max(0.001);
-        let written_per_second = written.saturating_sub(self.written) as f64 / elapsed;
-        (self.looked, self.written) = (Instant::now(), written);
+        let passed = self.rate.passed();
+        let passed_per_second = passed.saturating_sub(self.passed) as f64 / elapsed;
+        (self.looked, self.passed) = (Instant::now(), passed);
         let before = self.allowed();
-        let allowed = self.throttle.decide(&looks, written_per_second);
+        let allowed = self.throttle.decide(&looks, passed_per_second);
         if allowed.because != before.because {
             match &allowed.because {
                 Some(because) => {
@@ -346,13 +346,10 @@ mod tests {
         let governor = Governor::begin(vec![script], NonZeroU32::new(1_000), rate.clone()).await;
         assert_eq!(rate.get(), NonZeroU32::new(50), "nothing was written yet");
         let told = Mutex::new(Vec::new());
-        let watched = governor.govern(
-            || 0,
-            |allowed| {
-                let rate = per_second(allowed);
-                told.lock().expect("no panic").push((rate, allowed.because.clone()));
-            },
-        );
+        let watched = governor.govern(|allowed| {
+            let rate = per_second(allowed);
+            told.lock().expect("no panic").push((rate, allowed.because.clone()));
+        });
         let ended = tokio::time::timeout(Duration::from_secs(20), watched).await;
         assert!(ended.is_err(), "it has no end");
         let told = told.into_inner().expect("no panic");

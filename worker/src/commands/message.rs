@@ -35,6 +35,8 @@ pub(super) async fn remark(global: &Global, message: &str, args: &cli::Remark) -
 pub(super) async fn set_rate(global: &Global, args: &cli::SetRate) -> Outcome {
     let rate = SetRate {
         records_per_second: args.rate.0,
+        store: args.store.map(Into::into).unwrap_or_default(),
+        automatic: args.automatic,
     };
     tell(global, &args.migration.id, name::SET_RATE, &rate).await
 }

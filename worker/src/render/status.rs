@@ -181,13 +181,21 @@ fn records(status: &Status) -> Vec<String> {
         let rate = status
             .records_per_second
             .map(|rate| format!(", at most {} a second", count(rate.into())));
+        let source = status.throttle.source_records_per_second;
+        let read = source.map(|rate| format!(", reading at most {} a second", count(rate.into())));
+        let pressed = if status.throttle.off {
+            ", whatever the pressure"
+        } else {
+            ""
+        };
         lines.push(format!(
-            "  copied    {} of {} looked at, {} written, {} withdrawn{left}{}",
+            "  copied    {} of {} looked at, {} written, {} withdrawn{left}{}{}{pressed}",
             count(copied.scanned),
             counted(status.copy.expected.max(copied.scanned), "record"),
             count(copied.written),
             count(copied.withdrawn),
-            rate.unwrap_or_default()
+            rate.unwrap_or_default(),
+            read.unwrap_or_default(),
         ));
     }
     lines.extend(indexes(&status.indexes));
@@ -282,6 +290,12 @@ pub(crate) fn activity_lines(activity: &PendingActivity, now: Timestamp) -> Vec<
         }
         if heartbeat.scanned > 0 {
             line.push_str(&format!(", {} so far", counted(heartbeat.scanned, "record")));
+        }
+        if let Some(limit) = &heartbeat.limit
+            && let Some(because) = &limit.because
+        {
+            let rate = limit.records_per_second.unwrap_or_default();
+            line.push_str(&format!(", slowed down to {} a second: {because}", count(rate.into())));
         }
     }
     let mut lines = vec![line];

@@ -8,7 +8,7 @@ use crossfade_plan::{
     existing::Existing,
     indexes::{Deferral, IndexState, IndexesBuilt, What},
     message::Approval,
-    order::{Copied, Heartbeat, NamespaceWait, StoreFact},
+    order::{Copied, Heartbeat, Limit, NamespaceWait, StoreFact},
     plan::{FilePlan, HostPlan, NamespacePlan, Plan},
     problem::{Code, Problem},
     progress::{
@@ -186,6 +186,10 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
         heartbeat: Some(Heartbeat {
             scanned: 50_000,
             doing: "copying".to_owned(),
+            limit: Some(Limit {
+                records_per_second: Some(1_200),
+                because: Some("node a: 130 of 200 writes wait".to_owned()),
+            }),
             ..Heartbeat::default()
         }),
         last_failure: Some("[store-failed] the store is busy".to_owned()),

@@ -13,6 +13,7 @@ use crossfade_visibility::{
     copy::Step,
     keeps::Column,
     origin::Origin,
+    pace::PacedRead,
 };
 use tokio::time::Instant;
 
@@ -24,6 +25,7 @@ use super::{
     frontend,
     refreshing::{ClusterState, Refresher},
     stores,
+    throttling::Reins,
 };
 
 /// Keys of differing records that are named.
@@ -76,9 +78,13 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         repair_with: order.repair.then_some(&*write),
         origin: origin.as_ref().map(|origin| origin as &dyn Origin),
     };
-    let outcome = compare::compare_with(&*source, &*target, means, &slice, from, Options::default(), &mut watch)
-        .await
-        .map_err(|error| stores::trouble(&error))?;
+    let spec = &order.context.spec;
+    // The operator's rate is one of writes, and a comparison writes next to nothing.
+    let reins = Reins::take(spec, order.throttle, &stores, None).await?;
+    let source = PacedRead::new(source, reins.source.clone());
+    let target = PacedRead::new(target, reins.target.clone());
+    let work = compare::compare_with(&source, &target, means, &slice, from, Options::default(), &mut watch);
+    let outcome = reins.held(beat, work).await.map_err(|error| stores::trouble(&error))?;
     let (drift, repaired) = found(&outcome.progress);
     let reached = outcome.progress.cursor.as_ref();
     Ok(Compared {

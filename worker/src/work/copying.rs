@@ -1,6 +1,6 @@
 //! Copying what the target lacks, a bounded time at once.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{
     order::{Copied, CopyRecords, Heartbeat},
@@ -8,7 +8,7 @@ use crossfade_plan::{
 };
 use crossfade_visibility::{
     copy::{self, Options, Progress, Step},
-    pace::{Paced, Rate},
+    pace::{Paced, PacedRead, Rate},
     ports::{Read, Target, Write},
 };
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use super::{
     cursor,
     filling::filled,
     stores::{self, Pair},
+    throttling::Reins,
 };
 
 /// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
@@ -28,8 +29,10 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     let began = Instant::now();
     let until = began + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
-    let (source, target) = (stores.source.read(), stores.target.read());
-    let write = writer(order, &stores, &*source).await?;
+    let reins = Reins::take(&order.context.spec, order.throttle, &stores, order.records_per_second).await?;
+    let source = PacedRead::new(stores.source.read(), reins.source.clone());
+    let target = stores.target.read();
+    let write = writer(order, &stores, &source, reins.target.clone()).await?;
     let slice = cursor::up_to(order.until.as_deref());
     let earlier = beat.now();
     let from = Progress {
@@ -54,9 +57,8 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         read: &*target,
         write: &*write,
     };
-    let outcome = copy::copy(&*source, target, &slice, from, Options::pages_of(page), &mut watch)
-        .await
-        .map_err(|error| stores::trouble(&error))?;
+    let work = copy::copy(&source, target, &slice, from, Options::pages_of(page), &mut watch);
+    let outcome = reins.held(beat, work).await.map_err(|error| stores::trouble(&error))?;
     let reached = outcome.progress.cursor.as_ref();
     Ok(Copied {
         cursor: reached.map(cursor::write),
@@ -70,9 +72,8 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     })
 }
 
-/// What the records are put into: the target, at the order's rate, filled in where the source keeps less.
-async fn writer(order: &CopyRecords, stores: &Pair, source: &dyn Read) -> Result<Arc<dyn Write>, Problem> {
-    let rate = Rate::new(order.records_per_second.and_then(NonZeroU32::new));
+/// What the records are put into: the target, at a rate, filled in where the source keeps less.
+async fn writer(order: &CopyRecords, stores: &Pair, source: &dyn Read, rate: Rate) -> Result<Arc<dyn Write>, Problem> {
     let paced = Paced::new(stores.target.write(), rate);
     filled(paced, source, &order.context.spec).await
 }

@@ -21,6 +21,7 @@ pub(crate) mod refreshing;
 mod secrets;
 pub(crate) mod stores;
 pub(crate) mod target;
+mod throttling;
 pub(crate) mod waiting;
 pub(crate) mod writes;
 

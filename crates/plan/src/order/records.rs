@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{attributes::Attributes, drift::Drift, existing::Refreshables, slices::Step};
+use crate::{attributes::Attributes, drift::Drift, existing::Refreshables, slices::Step, throttle::Throttle};
 
 use super::Context;
 
@@ -50,6 +50,9 @@ pub struct CopyRecords {
     pub until: Option<String>,
     /// The most records a second; unlimited when absent.
     pub records_per_second: Option<u32>,
+    /// What else slows it down.
+    #[serde(default, skip_serializing_if = "Throttle::is_default")]
+    pub throttle: Throttle,
     /// Return after about this many seconds, done or not.
     pub budget_seconds: u64,
 }
@@ -108,6 +111,9 @@ pub struct CompareRecords {
     /// The search attributes as preflight found them; a change is a problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Attributes>,
+    /// What slows it down.
+    #[serde(default, skip_serializing_if = "Throttle::is_default")]
+    pub throttle: Throttle,
     /// Return after about this many seconds, done or not.
     pub budget_seconds: u64,
 }

@@ -12,6 +12,7 @@ use crossfade_plan::{
     problem::Problem,
     progress::Progress,
     slices::{Slice, Slices},
+    throttle::Throttle,
 };
 use futures_util::{FutureExt, future::poll_fn};
 use temporalio_common::{ActivityDefinition, data_converters::TemporalDeserializable};
@@ -47,6 +48,7 @@ pub(super) async fn copy(ctx: &Ctx) -> Result<(), Halt> {
                 cursor: slice.cursor.clone(),
                 until: slice.until.clone(),
                 records_per_second: slice.records_per_second,
+                throttle: share(ctx),
                 budget_seconds,
             },
             add: |progress: &mut Progress, number, step: Option<&Copied>| progress.copy.add(number, step),
@@ -79,6 +81,7 @@ pub(super) async fn compare(ctx: &Ctx) -> Result<(), Halt> {
                 repair: true,
                 refresh: refresh.clone(),
                 attributes: attributes.clone(),
+                throttle: share(ctx),
                 budget_seconds,
             },
             add: |progress: &mut Progress, number, step: Option<&Compared>| {
@@ -88,6 +91,11 @@ pub(super) async fn compare(ctx: &Ctx) -> Result<(), Halt> {
         pass.stretch(ctx).await?;
     }
     Ok(())
+}
+
+/// What one of the slices under way may do of what the operator allows.
+fn share(ctx: &Ctx) -> Throttle {
+    read(ctx, |progress| progress.throttle.share(progress.spec.slices.at_once))
 }
 
 /// One pass over all records: what is done in each slice, and where that is noted.
@@ -114,10 +122,11 @@ where
 {
     /// Hands slices out until all are done, or until something stops them all; then none is under way.
     async fn stretch(&self, ctx: &Ctx) -> Result<(), Halt> {
-        let rate = read(ctx, |progress| progress.records_per_second);
+        let pace = |progress: &Progress| (progress.records_per_second, progress.throttle);
+        let begun_with = read(ctx, pace);
         let stop = WorkflowCancellationToken::new();
         let mut wish = Box::pin(control::until_or_cancelled(ctx, move |progress| {
-            progress.back.is_some() || progress.paused.is_some() || progress.records_per_second != rate
+            progress.back.is_some() || progress.paused.is_some() || pace(progress) != begun_with
         }))
         .fuse();
         let mut problems = Vec::new();

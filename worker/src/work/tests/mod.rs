@@ -5,4 +5,5 @@ mod host_down;
 mod refreshed;
 mod scene;
 mod set_aside;
+mod throttled;
 mod twice;

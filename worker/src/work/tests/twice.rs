@@ -13,6 +13,7 @@ use crossfade_plan::{
     },
     problem::Code,
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
+    throttle::Throttle,
 };
 use e2e::{migration::Files, testbed::NAMESPACE, traffic::Traffic};
 use jiff::Timestamp;
@@ -25,6 +26,7 @@ use super::{
         reads, stores, target, waiting, writes,
     },
     scene::{CONTROL, HostLook, Scene, keys, several, until},
+    throttled,
 };
 
 const ID: &str = "twice";
@@ -217,6 +219,7 @@ async fn another_clusters_store_is_no_target(scene: &Scene) -> Result<()> {
         cursor: None,
         until: None,
         records_per_second: None,
+        throttle: Throttle::default(),
         budget_seconds: 60,
     };
     copying::run(&fill, &Beat::default()).await?;
@@ -252,6 +255,7 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
             cursor: None,
             until: None,
             records_per_second,
+            throttle: Throttle::default(),
             budget_seconds,
         })
     };
@@ -272,6 +276,7 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
     );
     ensure!(target.rows()? == source.rows()?, "the rows differ after the copy");
     a_slice_is_copied_alone(scene).await?;
+    throttled::what_cannot_see_the_pressure_goes_slowly(scene, ID).await?;
     // One whose heartbeat was lost begins again and finds nothing to do; so does one with a heartbeat that makes no sense.
     for heartbeat in [
         Heartbeat::default(),
@@ -314,6 +319,7 @@ async fn a_slice_is_copied_alone(scene: &Scene) -> Result<()> {
                 cursor: cursor.map(ToOwned::to_owned),
                 until: until.map(ToOwned::to_owned),
                 records_per_second,
+                throttle: Throttle::default(),
                 budget_seconds,
             })
         };
@@ -362,6 +368,7 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
             repair,
             refresh: Default::default(),
             attributes: None,
+            throttle: Throttle::default(),
             budget_seconds: 60,
         })
     };
