@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use crossfade_stores::{Store, open};
 use crossfade_visibility::compare::{self, compare};
-use crossfade_visibility::copy::{self, Step, copy};
+use crossfade_visibility::copy::{self, Step, copy, copy_whole};
 use crossfade_visibility::indexing::{Pace, Rebuilding};
 use crossfade_visibility::ports::{Range, Read, Target};
 use crossfade_visibility::record::Key;
@@ -186,7 +186,11 @@ impl Job {
         };
         let options = copy::Options::pages_of(PAGE);
         let mut on = |_: &copy::Progress| Step::Continue;
-        let progress = copy(from, to, &range, begin, options, &mut on).await?.progress;
+        let copied = match range == Range::default() {
+            true => copy_whole(from, to, options, &mut on).await,
+            false => copy(from, to, &range, begin, options, &mut on).await,
+        };
+        let progress = copied?.progress;
         if progress.written != progress.scanned {
             bail!(
                 "{} records were read and {} written",

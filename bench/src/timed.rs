@@ -9,6 +9,7 @@ use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +113,15 @@ impl Read for Timed<Arc<dyn Read>> {
 
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.clock.time(self.role, "scan", self.port.scan(range, limit)).await
+    }
+
+    fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        let pages = self.port.in_own_order(limit)?;
+        let timed = stream::unfold(pages, move |mut pages| async move {
+            let next = self.clock.time(self.role, "scan", pages.next()).await?;
+            Some((next, pages))
+        });
+        Some(timed.boxed())
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {

@@ -34,12 +34,16 @@
 //!
 //! Killed anywhere, it starts again from the last cursor and repeats at most those pages, with the same effect.
 
+mod whole;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use crate::ports::{Condemned, Error, Range, Read, Target};
 use crate::record::{Key, Record};
+
+pub use self::whole::copy_whole;
 
 /// How a copy goes about it.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::digest::{Digests, Question};
@@ -34,6 +35,13 @@ pub trait Read: Send + Sync {
     /// Up to `limit` records of `range` in the order of [`Key`]. Fewer than `limit` says nothing; none says that the
     /// range holds no more.
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error>;
+
+    /// All records as they are at the first of these pages, about `limit` at a time, in an order of the store's own in
+    /// which it reads them many times as quick as by their keys; `None` where there is no such order. A page may be
+    /// waited for no longer than some minutes. What ends in an error has to begin anew.
+    fn in_own_order(&self, _limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        None
+    }
 
     /// The records of those of `keys` that exist, in any order. Duplicate keys count once.
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error>;

@@ -6,7 +6,7 @@ use crossfade_visibility::{
     copy::{self, Progress, Step},
     indexing::{Indexing, Parked},
     pace::{Paced, Rate},
-    ports::{Range, Target},
+    ports::Target,
 };
 use serde_json::json;
 
@@ -47,16 +47,9 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
     };
     let options = copy::Options::pages_of(PAGE);
     let copy = async {
-        copy::copy(
-            source.as_ref(),
-            target,
-            &Range::default(),
-            Progress::default(),
-            options,
-            &mut show,
-        )
-        .await
-        .map_err(|error| stores::failure(&error))
+        copy::copy_whole(source.as_ref(), target, options, &mut show)
+            .await
+            .map_err(|error| stores::failure(&error))
     };
     let copied = match &mut aside {
         Some(aside) => aside.unless_interrupted(copy).await,

@@ -10,7 +10,7 @@
 //!
 //! # Order
 //!
-//! See [`scan`]. No point-in-time is opened for a scan: its keys are unique and never change, so that paging by them
+//! See [`scan`], and [`scroll`] for a reading in no order. No point-in-time is opened for a scan: its keys are unique and never change, so that paging by them
 //! neither skips nor repeats anything, and a view that ages with the scan would only show records that are gone.
 //!
 //! # Writes
@@ -26,6 +26,7 @@ mod ids;
 mod inspect;
 mod pressure;
 mod scan;
+mod scroll;
 mod settings;
 mod sign;
 mod write;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record};
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -47,7 +49,7 @@ use self::document::Hit;
 pub(crate) use self::entry::ElasticsearchEntry;
 pub(crate) use self::fields::map_fields;
 pub(crate) use self::inspect::{inspect, limits};
-use self::scan::Windows;
+use self::scan::{LARGEST_PAGE, Windows};
 use crate::error::OpenError;
 use crate::mapping::Mapping;
 
@@ -262,6 +264,10 @@ impl Read for Elasticsearch {
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.refresh_for_scan().await?;
         self.scan_windows(range, limit).await
+    }
+
+    fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        Some(self.scroll(limit))
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {

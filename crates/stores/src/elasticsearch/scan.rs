@@ -24,7 +24,7 @@ const DIGITS: u32 = 12;
 const END: u64 = 1 << (4 * DIGITS);
 
 /// The most records of one page: well below the default `index.max_result_window` of 10,000.
-const LARGEST_PAGE: usize = 5000;
+pub(super) const LARGEST_PAGE: usize = 5000;
 
 /// How old the list of Namespaces may be that a scan of all of them goes by. One that appears meanwhile behind or before
 /// the cursor is written by the server to both stores, or seen by the next scan.

@@ -5,6 +5,7 @@ mod elasticsearch;
 mod elasticsearch_ids;
 mod elasticsearch_settings;
 mod elasticsearch_trouble;
+mod elasticsearch_whole;
 mod encrypted;
 mod fixture;
 mod opening;

@@ -1,0 +1,110 @@
+//! All documents in the order in which they lie in the index.
+//!
+//! A document is read from a compressed block that it shares with its neighbours. By their keys documents lie anywhere, so
+//! that a block is read and unpacked again for each of them, which takes ten times as long as all else about a page;
+//! in the index's own order a block is unpacked once. That takes a view of the whole index that stays as it was: a
+//! scroll, which every version has, also where there is no point in time (the plain build). It is not sliced, nor does it
+//! ask for one Namespace: the pages of a slice have gaps, and the cluster reads only pages without gaps in one go.
+
+use crossfade_visibility::ports::Error;
+use crossfade_visibility::record::Record;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Body, Call, USUAL};
+use super::{Elasticsearch, LARGEST_PAGE, document};
+
+/// How long the cluster keeps the view after each page: also a slow target has taken a page by then.
+const KEPT_FOR: &str = "10m";
+
+/// A scroll. One that is not gone through to its end is given up by the cluster in time.
+struct Scroll<'a> {
+    store: &'a Elasticsearch,
+    page: usize,
+    /// Of the cluster's last answer; `None` before the first.
+    id: Option<String>,
+}
+
+impl Elasticsearch {
+    pub(super) fn scroll(&self, limit: usize) -> BoxStream<'_, Result<Vec<Record>, Error>> {
+        let scroll = Scroll {
+            store: self,
+            page: limit.clamp(1, LARGEST_PAGE),
+            id: None,
+        };
+        stream::try_unfold(scroll, |mut scroll| async move {
+            let records = scroll.next().await?;
+            if records.is_empty() {
+                scroll.end().await;
+                return Ok(None);
+            }
+            Ok(Some((records, scroll)))
+        })
+        .boxed()
+    }
+}
+
+impl Scroll<'_> {
+    async fn next(&mut self) -> Result<Vec<Record>, Error> {
+        let store = self.store;
+        let body = match &self.id {
+            None => {
+                store.refresh().await?;
+                json!({"size": self.page, "version": true, "sort": ["_doc"]})
+            }
+            Some(id) => json!({"scroll": KEPT_FOR, "scroll_id": id}),
+        };
+        let mut answer = store.cluster.ask(self.call(body)).await.map_err(|error| match error {
+            // The view is gone: it was not asked for too long, or its node is.
+            Error::Schema { store, reason } if self.id.is_some() => Error::Busy { store, reason },
+            other => other,
+        })?;
+        self.id = answer["_scroll_id"].as_str().map(str::to_owned);
+        let is_whole = answer.pointer("/_shards/failed").and_then(Value::as_u64) == Some(0);
+        let hits = answer.pointer_mut("/hits/hits").map(Value::take);
+        match hits {
+            Some(Value::Array(mut hits)) if is_whole && answer["timed_out"] != true => hits
+                .iter_mut()
+                .map(|hit| document::hit(&store.cluster.name, hit).map(|hit| hit.record))
+                .collect(),
+            _ => Err(Error::Busy {
+                store: store.cluster.name.clone(),
+                reason: "not every shard of the index answered".to_owned(),
+            }),
+        }
+    }
+
+    fn call(&self, body: Value) -> Call<'static> {
+        let (path, query): (String, &[(&str, &str)]) = match &self.id {
+            None => (
+                format!("{}/_search", self.store.index),
+                &[("scroll", KEPT_FOR), ("allow_partial_search_results", "false")],
+            ),
+            Some(_) => ("_search/scroll".to_owned(), &[]),
+        };
+        Call {
+            method: Method::POST,
+            path,
+            query,
+            body: Body::Json(body.to_string()),
+            timeout: USUAL,
+        }
+    }
+
+    /// Gives the view back. When that fails it goes by itself in time.
+    async fn end(&mut self) {
+        if let Some(id) = self.id.take() {
+            let call = Call {
+                method: Method::DELETE,
+                path: "_search/scroll".to_owned(),
+                query: &[],
+                body: Body::Json(json!({"scroll_id": id}).to_string()),
+                timeout: USUAL,
+            };
+            if let Err(error) = self.store.cluster.ask(call).await {
+                tracing::debug!(%error, "a scroll was not given back");
+            }
+        }
+    }
+}

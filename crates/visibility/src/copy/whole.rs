@@ -1,0 +1,74 @@
+//! A copy of everything at once, in whatever order the source reads it quickest.
+
+use std::future::ready;
+use std::sync::atomic::Ordering;
+
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+
+use super::{Course, Options, Outcome, Page, Progress, Step, Watch, carry, copy};
+use crate::ports::{Error, Range, Read, Target};
+use crate::record::Record;
+
+/// Copies all records that `target` lacks or has in a lower version. In the order of keys most stores read each record
+/// from another place; some have an order of their own that is many times as quick ([`Read::in_own_order`]). Such a copy
+/// has no cursor: one that was stopped begins anew, and finds what it put. Every page goes through the steps of
+/// [`copy`](super::copy), which ask nothing of the order of pages, nor how long ago a page was read.
+///
+/// # Errors
+///
+/// What either store reports; what was done stays done. What may be due to that order is tried in the order of keys first.
+pub async fn copy_whole(
+    source: &dyn Read,
+    target: Target<'_>,
+    options: Options,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<Outcome, Error> {
+    let mut progress = Progress::default();
+    if let Some(pages) = source.in_own_order(options.page.max(1)) {
+        match carry_all(source, target, pages, options, &mut progress, watch).await {
+            Ok(finished) => return Ok(Outcome { progress, finished }),
+            // A view that was lost, or that this user may not have.
+            Err(error) if error.is_retryable() || progress.scanned == 0 => {
+                tracing::debug!(%error, "the copy goes on in the order of keys");
+                progress.scanned = 0;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    copy(source, target, &Range::default(), progress, options, watch).await
+}
+
+/// Carries all of `pages`; gives whether it came to their end.
+async fn carry_all(
+    source: &dyn Read,
+    target: Target<'_>,
+    pages: BoxStream<'_, Result<Vec<Record>, Error>>,
+    options: Options,
+    progress: &mut Progress,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<bool, Error> {
+    let course = Course::default();
+    let goes_on = || !course.stopped.load(Ordering::Relaxed);
+    let mut carried = pages
+        .try_take_while(|_| ready(Ok(goes_on())))
+        .try_filter_map(|records| ready(Ok(page(records))))
+        .map_ok(|page| carry(source, target, page, &course))
+        .try_buffered(options.in_flight.max(1))
+        .boxed();
+    while let Some(done) = carried.try_next().await? {
+        progress.scanned += done.scanned;
+        progress.written += done.written;
+        progress.withdrawn += done.withdrawn;
+        progress.bytes += done.bytes;
+        if watch.page(progress) == Step::Stop {
+            // What is being written is finished, so that no page is left between its steps.
+            course.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+    Ok(goes_on())
+}
+
+fn page(records: Vec<Record>) -> Option<Page> {
+    let last = records.last()?.key.clone();
+    Some(Page { records, last })
+}
