@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use crossfade_plan::{drift::DriftClass, message::Side, route::Version, stage::Gate};
+use crossfade_visibility::ports::Precision;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::connection;
 
@@ -313,9 +315,44 @@ pub(crate) struct Indexes {
 pub(crate) struct Diff {
     #[command(flatten)]
     pub(crate) stores: Stores,
-    /// Write every record that differs to this file, a line of JSON each.
+    /// Write every record that differs to this file, a line of JSON each: `class` (missing, stale, different or extra),
+    /// `namespace_id`, `run_id`, `columns` (which differ), `source_version` and `target_version`, and with --truth
+    /// `right`. Never what is in the columns.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Have both stores compute digests of their records, and read only those whose digests differ: for two Postgres
+    /// servers from 14. Between other stores everything is read. A digest has 64 bits: of differing parts, one in 2^64
+    /// would be passed over.
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) digest: bool,
+    /// Only this Namespace, by its name or its id. Can be given several times. A name is looked up at the frontend of
+    /// --truth, else of --address.
+    #[arg(long = "only", value_name = "NAMESPACE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) only: Vec<String>,
+    /// Only executions that were started or closed since then, or are open: `24h`, `7d`, or a time such as
+    /// 2026-01-31T00:00:00Z. One that is so in either store is compared, so that no record is called missing or extra
+    /// because the stores disagree about its times. All records are read for it.
+    #[arg(long, value_name = "SPAN|TIME", value_parser = since)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only a share of the records, such as `1%`: those whose run ids begin in ways that --seed picks, in every
+    /// Namespace. Run ids are random, so that what is true of the sample is about as true of the rest; how sure that is, is said.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) sample: Option<Share>,
+    /// Which sample is picked: the same number picks the same.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "sample")]
+    pub(crate) seed: u64,
+    /// Keep in this file how far the comparison came, and go on from there if the file exists. It is removed in the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Ask this frontend of the cluster (HOST:PORT) about each record that differs, and say which store is right: the one
+    /// that agrees with the execution's mutable state. TLS and API key are those of TEMPORAL_TLS_* and TEMPORAL_API_KEY.
+    #[arg(long, value_name = "FRONTEND")]
+    pub(crate) truth: Option<String>,
+    /// Put the records right that differ, by the source, and look at them again: these runs, or all when none is named. With
+    /// --truth only where the source is right. Never replaces a record of a later version. Exit status 3 if any still
+    /// differs. All is refused when a tenth of the target or more would be deleted.
+    #[arg(long, value_name = "RUN_ID", num_args = 0..)]
+    pub(crate) repair: Option<Vec<String>>,
 }
 
 /// A number of records a second; `None` is unlimited.
@@ -329,6 +366,41 @@ fn rate(text: &str) -> Result<Rate, String> {
         Ok(rate) => Ok(Rate(Some(rate))),
         Err(_) => Err(format!("expected a whole number from 1 to {}, or `none`", u32::MAX)),
     }
+}
+
+/// A part of all records, above 0 and up to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Share(pub(crate) f64);
+
+fn share(text: &str) -> Result<Share, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok());
+    match number {
+        Some(number) if number > 0.0 && number <= 100.0 => Ok(Share(number / 100.0)),
+        _ => Err("expected a percentage above 0% and up to 100%, such as 1%".to_owned()),
+    }
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    let hint = "expected a span such as 24h or 7d, or a time such as 2026-01-31T00:00:00Z";
+    let at = match text.parse::<Timestamp>() {
+        Ok(at) => at,
+        Err(_) => {
+            let span: Span = text.parse().map_err(|_| hint.to_owned())?;
+            let length = span
+                .to_duration(SpanRelativeTo::days_are_24_hours())
+                .map_err(|_| hint.to_owned())?;
+            Timestamp::now()
+                .checked_sub(length.abs())
+                .map_err(|_| hint.to_owned())?
+        }
+    };
+    if at > Timestamp::now() {
+        return Err(format!("{at} is in the future; {hint}"));
+    }
+    // No store keeps times less finely, so that none sees another time before it than the others.
+    Ok(Precision::Millisecond.truncate(at))
 }
 
 fn server_version(text: &str) -> Result<Version, String> {

@@ -7,12 +7,13 @@
 use std::{error::Error, fmt, path::Path, time::Duration};
 
 use clap::Args;
+use crossfade_cluster::{ApiKey, ConnectSettings, TlsSettings};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, TlsOptions, envconfig::LoadClientConfigProfileOptions,
     errors::ClientConnectError,
 };
 use temporalio_common::{
-    envconfig::{ClientConfigProfile, load_client_config_profile},
+    envconfig::{ClientConfigProfile, DataSource, load_client_config_profile},
     protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
 };
 use tonic::{Code, IntoRequest};
@@ -173,6 +174,44 @@ impl Settings {
         let profile =
             load_client_config_profile(options, None).map_err(|error| ConnectError::Settings(error.to_string()))?;
         self.over(profile)
+    }
+
+    /// How the frontend of a cluster at `address`, or else at that of these settings, is reached by the calls of
+    /// [`crossfade_cluster`]: with the profile's TLS and API key.
+    ///
+    /// # Errors
+    /// Settings that cannot be read, or that hold a certificate itself instead of its path.
+    pub(crate) fn cluster(&self, address: Option<&str>) -> Result<ConnectSettings, ConnectError> {
+        // Refuses what contradicts itself.
+        let (options, place) = Self {
+            address: address.map(str::to_owned).or_else(|| self.address.clone()),
+            ..self.clone()
+        }
+        .resolve()?;
+        let profile = load_client_config_profile(LoadClientConfigProfileOptions::builder().build(), None)
+            .map_err(|error| ConnectError::Settings(error.to_string()))?;
+        let mut settings = ConnectSettings::plaintext(place.address);
+        let path = |source: Option<DataSource>| {
+            match source {
+            None => Ok(None),
+            Some(DataSource::Path(path)) => Ok(Some(path.into())),
+            Some(_) => Err(ConnectError::Settings(
+                "a certificate or key of TEMPORAL_TLS_*_DATA cannot be used to ask the cluster. Next step: put it in a                  file and name that by TEMPORAL_TLS_*_PATH"
+                    .to_owned(),
+            )),
+        }
+        };
+        if options.tls_options.is_some() {
+            let tls = profile.tls.unwrap_or_default();
+            settings.tls = Some(TlsSettings {
+                ca_file: path(tls.server_ca_cert)?,
+                cert_file: path(tls.client_cert)?,
+                key_file: path(tls.client_key)?,
+                server_name: tls.server_name,
+            });
+        }
+        settings.api_key = profile.api_key.map(ApiKey::new);
+        Ok(settings)
     }
 
     /// The options of `profile` with these settings laid over it.

@@ -304,6 +304,24 @@ fn copied_and_compared_without_a_workflow(operator: &Operator, testbed: &Testbed
             .iter()
             .all(|line| line["run_id"].is_string() && line["class"].is_string())
     );
+    // The cluster knows who is right.
+    let (address, judged) = (testbed.frontend().to_owned(), operator.folder.join("judged.jsonl"));
+    let judged = judged.to_str().expect("UTF-8");
+    let diff = operator.tells(
+        &[
+            "diff", "--from", &now_used, "--to", &left, "--truth", &address, "--out", judged,
+        ],
+        DRIFT,
+    );
+    let right = &diff["right"];
+    assert!(right["source"].as_u64().is_some_and(|right| right > 0), "{right}");
+    assert!(right["target"].is_null() && right["neither"].is_null(), "{right}");
+    assert!(
+        operator
+            .read("judged.jsonl")
+            .lines()
+            .all(|line| line.contains("\"right\""))
+    );
     let copied = operator.tells(&["copy", "--from", &now_used, "--to", &left, "--rate", "100000"], DONE);
     assert!(
         copied["written"].as_u64().is_some_and(|written| written > 0),

@@ -26,6 +26,7 @@ use self::suspects::{Pair, Run};
 use crate::copy::{Step, Watch};
 use crate::origin::Origin;
 use crate::ports::{Error, Range, Read, Write};
+use crate::record::Key;
 use crate::sameness::Yardstick;
 
 /// Records looked at before the pages that are being read ahead are looked after again.
@@ -167,6 +168,32 @@ pub async fn compare_with(
         progress: run.progress,
         finished: true,
     })
+}
+
+/// Compares these records alone, as if a comparison suspected all of them: what is wrong is put right when there is a way
+/// to write. Progress has no cursor.
+///
+/// # Errors
+///
+/// What either store reports.
+pub async fn look_at(
+    source: &dyn Read,
+    target: &dyn Read,
+    means: Means<'_>,
+    keys: &[Key],
+    options: Options,
+) -> Result<Progress, Error> {
+    let pair = Pair {
+        source,
+        target,
+        by: Yardstick::between(source, target),
+    };
+    let mut run = Run::new(pair, means, options, Progress::default());
+    for keys in keys.chunks(options.page.max(1)) {
+        run.suspect(keys).await?;
+        run.settle().await?;
+    }
+    Ok(run.progress)
 }
 
 /// Compares the records of `range` one by one.

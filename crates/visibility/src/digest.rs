@@ -79,7 +79,7 @@ const RECORDS_OF_CELL: u64 = 1_000;
 
 /// The bounds of the run ids that begin with `prefix`, both such that every collation puts them between the same UUIDs: the
 /// first is before all of them and the last after. `None` for what no UUID begins with. `None` as an end is the Namespace's own.
-pub(crate) fn bounds(prefix: &str) -> Option<(Option<String>, Option<String>)> {
+pub fn bounds(prefix: &str) -> Option<(Option<String>, Option<String>)> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if prefix.is_empty() || prefix.len() > MOST_DIGITS as usize || !prefix.bytes().all(is_hex) {
         return None;

@@ -1,160 +1,188 @@
-//! `crossfade diff`: compare every record of two stores, without a workflow.
+//! `crossfade diff`: compare two stores, without a workflow; say who is right, and put right what differs.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write},
-    path::Path,
-    time::Instant,
-};
+mod cursor_file;
+mod findings;
+mod scope;
+mod truth;
+
+use std::{collections::BTreeSet, time::Instant};
 
 use crossfade_visibility::{
-    compare::{self, Drift, Drifted, Progress},
+    compare::{self, Means, Options, Progress},
     copy::Step,
-    ports::Range,
+    ports::{Range, Target},
+    record::Key,
+    repair::{Repaired, repair},
     sameness::Class,
 };
-use serde_json::{Value, json};
 
+use self::{cursor_file::CursorFile, findings::Findings, scope::Scope, truth::Witness};
 use super::stores;
 use crate::{
     cli::{Diff, Global},
     exit::{Exit, Failure, Outcome},
-    render::{self, Table, live::RecordsView},
+    render::{self, live::RecordsView},
 };
 
 const CLASSES: [Class; 4] = [Class::Missing, Class::Stale, Class::Different, Class::Extra];
 
+/// Records that are put right at a time.
+const PAGE: usize = 1_000;
+
+/// A share of the target's records, one in so many, that is never deleted at one's word alone.
+const DELETED_AT_MOST: u64 = 10;
+
 pub(super) async fn run(global: &Global, args: &Diff) -> Outcome {
     // Before the work, so that a long comparison does not end in a file that cannot be made.
-    let out = args.out.as_deref().map(create).transpose()?;
+    let out = args.out.as_deref().map(findings::create).transpose()?;
+    let witness = match &args.truth {
+        Some(address) => Some(Witness::connect(&global.connection, Some(address), "--truth").await?),
+        None => None,
+    };
     let pair = stores::open(&args.stores).await?;
     let (source, target) = (pair.from.read(), pair.to.read());
-    let expected = source.count(None).await.map_err(|error| stores::failure(&error))?;
-    let view = RecordsView::new("compared", expected.values().map(|count| count.total()).sum());
+    let scope = Scope::of(global, args, source.as_ref(), target.as_ref()).await?;
+    let mut options = Options {
+        digests: args.digest,
+        since: args.since,
+        page: scope.page,
+        ..Options::default()
+    };
+    if out.is_some() || witness.is_some() || args.repair.is_some() {
+        options.sample = usize::MAX;
+    }
+    let began = Instant::now();
+    let named = args.repair.as_ref().filter(|runs| !runs.is_empty());
+    let progress = match named {
+        Some(runs) => {
+            let keys = scope.keys(runs);
+            let looked = compare::look_at(source.as_ref(), target.as_ref(), Means::default(), &keys, options).await;
+            let progress = looked.map_err(|error| stores::failure(&error))?;
+            if progress.source_records + progress.target_records == 0 {
+                return Err(Failure::refused(format!(
+                    "--repair: neither store has a record of {}; expected run ids. Next step: take them from \
+                     `crossfade diff --out FILE`",
+                    runs.join(", ")
+                )));
+            }
+            progress
+        }
+        None => compared(args, &pair, &scope, options).await?,
+    };
+    let mut findings = Findings::new(progress, began.elapsed(), args, &scope);
+    if let Some(witness) = &witness {
+        findings.verdicts = witness
+            .judge(source.as_ref(), target.as_ref(), &findings.keys())
+            .await?;
+    }
+    if args.repair.is_some() {
+        let wanted: BTreeSet<Key> = findings.to_repair();
+        if named.is_none() {
+            refuse_many_deletes(&findings)?;
+        }
+        let wanted: Vec<Key> = wanted.into_iter().collect();
+        let write = pair.to.write();
+        let to = Target {
+            read: target.as_ref(),
+            write: write.as_ref(),
+        };
+        let mut repaired = Repaired::default();
+        for keys in wanted.chunks(PAGE) {
+            let done = repair(source.as_ref(), to, keys, PAGE).await;
+            repaired.add(done.map_err(|error| stores::failure(&error))?);
+        }
+        let all = findings.keys();
+        let looked = compare::look_at(source.as_ref(), target.as_ref(), Means::default(), &all, options).await;
+        let left = looked.map_err(|error| stores::failure(&error))?.drift.total();
+        findings.repaired = Some((repaired, left));
+    }
+    if let (Some(file), Some(path)) = (out, args.out.as_deref()) {
+        findings
+            .write_all(file)
+            .map_err(|error| findings::cannot_write(path, &error))?;
+    }
+    if global.json {
+        render::json(&findings.answer());
+    } else {
+        let pair = format!("{} -> {}", pair.from.describe(), pair.to.describe());
+        render::text(format!("{pair}\n{}", findings.for_people()));
+    }
+    Ok(if findings.left() == 0 { Exit::Done } else { Exit::Drift })
+}
+
+/// Compares what the arguments ask for, from where an earlier run was stopped if there is a file of one.
+async fn compared(args: &Diff, pair: &stores::Pair, scope: &Scope, options: Options) -> Result<Progress, Failure> {
+    let (source, target) = (pair.from.read(), pair.to.read());
+    let question = scope.question(
+        args,
+        &pair.from.describe(),
+        &pair.to.describe(),
+        options.sample == usize::MAX,
+    );
+    let file = args.resume.as_ref().map(|path| CursorFile::new(path, question));
+    let mut progress = match &file {
+        Some(file) => file.read()?.unwrap_or_default(),
+        None => Progress::default(),
+    };
+    let options = Options {
+        since: file.as_ref().map_or(options.since, |file| file.since(options.since)),
+        ..options
+    };
+    let view = RecordsView::new("compared", scope.records);
+    let mut trouble = None;
     let mut show = |progress: &Progress| {
         view.show(
             progress.source_records,
             format!("{} differ", render::count(progress.drift.total())),
         );
-        Step::Continue
+        match file.as_ref().map(|file| file.write(progress, options.since)) {
+            Some(Err(failure)) => {
+                trouble = Some(failure);
+                Step::Stop
+            }
+            _ => Step::Continue,
+        }
     };
-    let mut options = compare::Options::default();
-    if out.is_some() {
-        options.sample = usize::MAX;
+    for range in &scope.ranges {
+        let outcome = compare::compare(
+            source.as_ref(),
+            target.as_ref(),
+            None,
+            range,
+            progress,
+            options,
+            &mut show,
+        );
+        let outcome = outcome.await.map_err(|error| stores::failure(&error))?;
+        progress = outcome.progress;
+        if !outcome.finished {
+            break;
+        }
     }
-    let began = Instant::now();
-    let compared = compare::compare(
-        source.as_ref(),
-        target.as_ref(),
-        None,
-        &Range::default(),
-        Progress::default(),
-        options,
-        &mut show,
-    )
-    .await;
     drop(view);
-    let progress = compared.map_err(|error| stores::failure(&error))?.progress;
-    if let (Some(file), Some(path)) = (out, args.out.as_deref()) {
-        write_all(file, &progress.drift).map_err(|error| cannot_write(path, &error))?;
+    if let Some(failure) = trouble {
+        return Err(failure);
     }
-    if global.json {
-        render::json(&answer(&progress, began.elapsed().as_secs_f64()));
-    } else {
-        let pair = format!("{} -> {}", pair.from.describe(), pair.to.describe());
-        render::text(format!("{pair}\n{}", for_people(&progress, began.elapsed())));
+    if let Some(file) = &file {
+        file.remove()?;
     }
-    Ok(if progress.drift.total() == 0 {
-        Exit::Done
-    } else {
-        Exit::Drift
-    })
+    Ok(progress)
 }
 
-fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path).map_err(|error| cannot_write(path, &error))
+/// Two stores given the wrong way round would lose what only the better one has.
+fn refuse_many_deletes(findings: &Findings) -> Result<(), Failure> {
+    let (extra, held) = (findings.progress.drift.extra.count, findings.progress.target_records);
+    if extra < PAGE as u64 / 10 || extra.saturating_mul(DELETED_AT_MOST) < held {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "--repair: {extra} of the {held} records of --to are not in --from and would be deleted; expected less than one in \
+         {DELETED_AT_MOST}. Next step: see that --from is the store that is right, then repair by run ids, or copy what is \
+         missing with `crossfade copy`"
+    )))
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be written: {error}", path.display()))
-}
-
-fn write_all(file: File, drift: &Drift) -> std::io::Result<()> {
-    let mut file = BufWriter::new(file);
-    for drifted in CLASSES.into_iter().flat_map(|class| &drift.of(class).sample) {
-        writeln!(file, "{}", line(drifted))?;
-    }
-    file.flush()
-}
-
-/// One record that differs: which, and how; never its content.
-fn line(drifted: &Drifted) -> Value {
-    json!({
-        "class": drifted.class.label(),
-        "namespace_id": drifted.key.namespace_id,
-        "run_id": drifted.key.run_id,
-        "columns": drifted.columns,
-        "source_version": drifted.source_version,
-        "target_version": drifted.target_version,
-    })
-}
-
-fn answer(progress: &Progress, took: f64) -> Value {
-    let drift: serde_json::Map<String, Value> = CLASSES
-        .into_iter()
-        .map(|class| (class.label().to_owned(), progress.drift.of(class).count.into()))
-        .collect();
-    let sample: Vec<Value> = CLASSES
-        .into_iter()
-        .flat_map(|class| progress.drift.of(class).sample.iter().take(20))
-        .map(line)
-        .collect();
-    json!({
-        "source_records": progress.source_records,
-        "target_records": progress.target_records,
-        "drift": drift,
-        "sample": sample,
-        "seconds": took,
-    })
-}
-
-fn for_people(progress: &Progress, took: std::time::Duration) -> String {
-    let mut namespaces = Table::new(&["NAMESPACE", ">SOURCE", ">TARGET", ">DRIFT"]);
-    for (id, tally) in &progress.namespaces {
-        namespaces.row([
-            id.clone(),
-            render::count(tally.source),
-            render::count(tally.target),
-            render::count(tally.drift),
-        ]);
-    }
-    let mut text = format!(
-        "  {} in the source, {} in the target, compared in {}",
-        render::count(progress.source_records),
-        render::count(progress.target_records),
-        render::span(took)
-    );
-    if !namespaces.is_empty() {
-        text.push_str(&format!("\n\n{namespaces}"));
-    }
-    if progress.drift.total() == 0 {
-        return format!("{text}\n\nno drift");
-    }
-    let mut sample = Table::new(&["CLASS", "NAMESPACE", "RUN", "COLUMNS"]);
-    for drifted in CLASSES
-        .into_iter()
-        .flat_map(|class| progress.drift.of(class).sample.iter().take(5))
-    {
-        sample.row([
-            drifted.class.label().to_owned(),
-            drifted.key.namespace_id.clone(),
-            drifted.key.run_id.clone(),
-            drifted.columns.join(", "),
-        ]);
-    }
-    let counts: Vec<String> = CLASSES
-        .into_iter()
-        .map(|class| format!("{} {}", render::count(progress.drift.of(class).count), class.label()))
-        .collect();
-    format!("{text}\n\ndrift: {}; some of it:\n{sample}", counts.join(", "))
+/// Everything.
+fn whole() -> Vec<Range> {
+    vec![Range::default()]
 }

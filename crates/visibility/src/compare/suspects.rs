@@ -92,6 +92,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Suspects these records, whatever the stores say of them.
+    pub(super) async fn suspect(&mut self, keys: &[Key]) -> Result<(), Error> {
+        let held = by_key(self.pair.target.get(keys).await?);
+        held.values().for_each(|held| self.pair.source.hint(held));
+        let mut in_source = by_key(self.pair.source.get(keys).await?);
+        self.draft.source_records += in_source.len() as u64;
+        self.draft.target_records += held.len() as u64;
+        for key in keys {
+            let in_source = in_source.remove(key);
+            if classify(in_source.as_ref(), held.get(key), self.pair.by).is_some() {
+                self.suspects.push(Suspect {
+                    key: key.clone(),
+                    in_source,
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn is_recent(&self, record: &Record) -> bool {
         self.options.since.is_none_or(|since| {
             record.is_open() || record.start_time >= since || record.close_time.is_some_and(|closed| closed >= since)
