@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Fill,
     /// Tell the drift, which there must be none of.
     Compare,
+    /// The same by digests, which must spare reading anything.
+    Digest,
 }
 
 /// An order for a process.
@@ -148,9 +150,13 @@ impl Job {
                 Ok(copied)
             }
             Kind::Copy => self.copy(&from, &held, target, clock).await,
-            Kind::Compare => {
+            Kind::Compare | Kind::Digest => {
                 let mut on = |_: &compare::Progress| Step::Continue;
-                let options = compare::Options::default();
+                let digests = self.kind == Kind::Digest;
+                let options = compare::Options {
+                    digests,
+                    ..compare::Options::default()
+                };
                 let outcome = compare(
                     &from,
                     &held,
@@ -163,6 +169,9 @@ impl Job {
                 .await?;
                 if !outcome.is_clean() {
                     bail!("the stores differ in {} records", outcome.progress.drift.total());
+                }
+                if digests && outcome.progress.by_digest != outcome.progress.source_records {
+                    bail!("only {} records were the same by digests", outcome.progress.by_digest);
                 }
                 Ok(outcome.progress.source_records)
             }

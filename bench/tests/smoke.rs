@@ -67,7 +67,11 @@ async fn each_benchmark_runs_and_writes_what_it_found() {
     let compared = run("compare");
     assert_eq!(
         names(&compared),
-        ["postgres-with-postgres", "postgres-with-elasticsearch"]
+        [
+            "postgres-with-postgres",
+            "postgres-with-postgres-by-digest",
+            "postgres-with-elasticsearch"
+        ]
     );
     assert_eq!(names(&run("scale")), ["1 process", "2 processes", "4 processes"]);
     stores.finish().expect("the end");

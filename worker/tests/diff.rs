@@ -168,7 +168,7 @@ fn parts_are_compared(scene: &Scene) -> Result<()> {
     scene.is_told(
         &["--only", "staging", "--address", "127.0.0.1:1"],
         FAILED,
-        "--only: no Temporal Server answers",
+        "--only: no Temporal frontend answers",
     )?;
 
     // Closed before, but for one in a hundred.
@@ -205,7 +205,7 @@ fn parts_are_compared(scene: &Scene) -> Result<()> {
     scene.is_told(
         &["--truth", "127.0.0.1:1"],
         FAILED,
-        "--truth: no Temporal Server answers",
+        "--truth: no Temporal frontend answers",
     )
 }
 

@@ -11,6 +11,8 @@ use crate::stand::{Stand, timed};
 /// A database that is as the source is.
 const TWIN: &str = "bench_twin";
 
+const WITH_ELASTICSEARCH: &str = "postgres-with-elasticsearch";
+
 /// Measures all pairs.
 ///
 /// # Errors
@@ -22,19 +24,20 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
     postgres.settle().await?;
     let mut cases = Vec::new();
     let mut spent = Spent::new();
-    for (name, target) in [
-        ("postgres-with-postgres", postgres.entry(TWIN)),
-        ("postgres-with-elasticsearch", elasticsearch.entry(INDEX)),
+    for (name, kind, target) in [
+        ("postgres-with-postgres", Kind::Compare, postgres.entry(TWIN)),
+        ("postgres-with-postgres-by-digest", Kind::Digest, postgres.entry(TWIN)),
+        (WITH_ELASTICSEARCH, Kind::Compare, elasticsearch.entry(INDEX)),
     ] {
-        let job = Job::whole(Kind::Compare, &postgres.entry(SOURCE), &target);
+        let job = Job::whole(kind, &postgres.entry(SOURCE), &target);
         let mut rounds = Vec::new();
         for number in 1..=scope.rounds {
             note(&format!("{name}, round {number} of {}", scope.rounds));
             let bound = timed(async {
                 let other = async {
                     match name {
-                        "postgres-with-postgres" => postgres.read_all(TWIN).await,
-                        _ => elasticsearch.read_all(INDEX).await,
+                        WITH_ELASTICSEARCH => elasticsearch.read_all(INDEX).await,
+                        _ => postgres.read_all(TWIN).await,
                     }
                 };
                 let read = futures::future::try_join(postgres.read_all(SOURCE), other).await?;

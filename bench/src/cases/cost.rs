@@ -38,7 +38,7 @@ pub(crate) async fn run(stand: &Stand, kind: Kind) -> Result<Vec<Cost>> {
             ("postgres-to-elasticsearch", &database, elasticsearch.entry("target")),
             ("elasticsearch-to-elasticsearch", &index, elasticsearch.entry("target")),
         ],
-        Kind::Compare => [
+        Kind::Compare | Kind::Digest => [
             ("postgres-with-postgres", &database, database.clone()),
             ("postgres-with-elasticsearch", &database, index.clone()),
             ("elasticsearch-with-elasticsearch", &index, index.clone()),

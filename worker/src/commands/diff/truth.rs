@@ -12,11 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::stores;
-use crate::{
-    connection,
-    exit::Failure,
-    work::problems::{call, connect},
-};
+use crate::{connection, exit::Failure, work::problems::call};
 
 /// Executions that are asked for at a time.
 const AT_ONCE: usize = 8;
@@ -64,11 +60,9 @@ impl Witness {
         let settings = settings
             .cluster(address)
             .map_err(|error| Failure::from(error).context(flag))?;
-        let failed = |problem| Failure::from(vec![problem]).context(flag);
-        let frontend = Frontend::connect(&settings)
-            .await
-            .map_err(|error| failed(connect(&error)))?;
-        let namespaces = frontend.namespaces().await.map_err(|error| failed(call(&error)))?;
+        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("{flag}: {error}"));
+        let frontend = Frontend::connect(&settings).await.map_err(|error| failed(&error))?;
+        let namespaces = frontend.namespaces().await.map_err(|error| failed(&error))?;
         Ok(Self {
             frontend,
             namespaces: namespaces
