@@ -22,7 +22,7 @@ pub(crate) use self::{
     routes::{routes, routes_of},
     status::status,
     table::Table,
-    words::{count, counted, exact_time, span},
+    words::{count, counted, exact_time, size, span},
 };
 use crate::exit::Failure;
 

@@ -405,6 +405,9 @@ pub struct Status {
     pub copy: CopyProgress,
     /// Seconds until the copy is done, at the pace so far.
     pub copy_seconds_left: Option<u64>,
+    /// Records a second that are looked at by the copy, at the pace so far.
+    #[serde(default)]
+    pub copy_records_per_second: Option<u64>,
     /// The target's indexes, set aside while records are copied.
     #[serde(default, skip_serializing_if = "IndexState::is_none")]
     pub indexes: IndexState,
@@ -447,6 +450,7 @@ impl Status {
             refresh: progress.refresh.clone(),
             copy: progress.copy.clone(),
             copy_seconds_left: progress.copy.seconds_left(),
+            copy_records_per_second: progress.copy.pace(),
             indexes: progress.indexes.state.clone(),
             records_per_second: progress.records_per_second,
             throttle: progress.throttle,

@@ -33,6 +33,9 @@ pub struct Report {
     pub refreshed: u64,
     /// Records that the copy wrote.
     pub copied: u64,
+    /// Their content in bytes, about; 0 where it was not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub copied_bytes: u64,
     /// What became of the target's indexes, in words, where they were set aside meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub indexes: Option<String>,
@@ -85,6 +88,7 @@ impl Report {
             dual_since: progress.dual_since,
             refreshed: progress.refresh.refreshed.refreshed,
             copied: progress.copy.copied.written,
+            copied_bytes: progress.copy.copied.bytes,
             indexes: progress.indexes.state.words(),
             compared: progress.verify.compared,
             drift: progress.verify.drift,

@@ -24,6 +24,7 @@ pub mod memo;
 pub mod memory;
 pub mod origin;
 pub mod pace;
+pub mod parallel;
 pub mod ports;
 pub mod pressure;
 pub mod record;

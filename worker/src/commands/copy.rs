@@ -1,11 +1,13 @@
 //! `crossfade copy`: copy the records that a store lacks, without a workflow.
 
-use std::{num::NonZeroU32, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Instant};
 
 use crossfade_visibility::{
     copy::{self, Progress, Step},
+    division,
     indexing::{Indexing, Parked},
     pace::{Paced, Rate},
+    parallel::copy_slices,
     ports::Target,
 };
 use serde_json::json;
@@ -30,12 +32,21 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         pair.to.write(),
         Rate::new(args.rate.and_then(|rate| rate.0).and_then(NonZeroU32::new)),
     );
-    let expected = source.count(None).await.map_err(|error| stores::failure(&error))?;
+    let expected: BTreeMap<String, u64> = source
+        .count(None)
+        .await
+        .map_err(|error| stores::failure(&error))?
+        .into_iter()
+        .map(|(namespace_id, count)| (namespace_id, count.total()))
+        .collect();
+    let records = expected.values().sum();
+    let slices = division::slices(records, args.parallel.into(), None);
+    let slices = division::between(division::cuts(&expected, slices));
     let mut aside = match args.defer_indexes {
         true => Some(Aside::set(&pair, &args.stores.to).await?),
         false => None,
     };
-    let view = RecordsView::new("copied", expected.values().map(|count| count.total()).sum());
+    let view = RecordsView::new("copied", records);
     let mut show = |progress: &Progress| {
         view.show(progress.scanned, format!("{} written", render::count(progress.written)));
         Step::Continue
@@ -47,9 +58,14 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
     };
     let options = copy::Options::pages_of(PAGE);
     let copy = async {
-        copy::copy_whole(source.as_ref(), target, options, &mut show)
-            .await
-            .map_err(|error| stores::failure(&error))
+        // Cutting up an order that is many times as quick would only slow it down.
+        let copied = if source.in_own_order(PAGE).is_some() {
+            copy::copy_whole(source.as_ref(), target, options, &mut show).await
+        } else {
+            let at_once = args.parallel.into();
+            copy_slices(source.as_ref(), target, slices, at_once, options, &mut show).await
+        };
+        copied.map_err(|error| stores::failure(&error))
     };
     let copied = match &mut aside {
         Some(aside) => aside.unless_interrupted(copy).await,
@@ -69,17 +85,19 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
             "scanned": progress.scanned,
             "written": progress.written,
             "withdrawn": progress.withdrawn,
+            "bytes": progress.bytes,
             "seconds": took.as_secs_f64(),
             "copy_seconds": copying.as_secs_f64(),
             "indexes_rebuilt": rebuilt,
         }));
     } else {
         render::text(format!(
-            "{} -> {}\n  {} looked at, {} written, {} withdrawn, in {}{}",
+            "{} -> {}\n  {} looked at, {} written ({}), {} withdrawn, in {}{}",
             pair.from.describe(),
             pair.to.describe(),
             render::counted(progress.scanned, "record"),
             render::count(progress.written),
+            render::size(progress.bytes),
             render::count(progress.withdrawn),
             render::span(took),
             rebuilt.map_or_else(String::new, |indexes| {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     note,
-    status::{activity_lines, config, headline},
+    status::{activity_lines, config, headline, slices},
     words::{between, count, counted, exact_time, seconds, time},
 };
 use crate::migration::PendingActivity;
@@ -156,18 +156,20 @@ pub(super) struct Amounts {
 
 impl Amounts {
     pub(super) fn of(status: &Status, activities: &[PendingActivity], now: Timestamp) -> Self {
-        let live = |name: &str| {
-            activities
-                .iter()
-                .find(|activity| activity.name == name)
-                .and_then(|activity| Some((activity.heartbeat.as_ref()?, activity.started?)))
+        let all_live = |name: &'static str| {
+            let named = activities.iter().filter(move |activity| activity.name == name);
+            named.filter_map(|activity| Some((activity.heartbeat.as_ref()?, activity.started?)))
         };
+        let live = |name| all_live(name).next();
         let mut amounts = Self::default();
         let copied = &status.copy.copied;
-        let copying = live(activity::COPY_RECORDS);
-        if copying.is_some() || copied.scanned > 0 {
-            let done = copied.scanned + copying.map_or(0, |(heartbeat, _)| heartbeat.scanned);
-            let millis = copied.millis + copying.map_or(0, |(_, started)| millis_between(started, now));
+        let copying: Vec<_> = all_live(activity::COPY_RECORDS).collect();
+        if !copying.is_empty() || copied.scanned > 0 {
+            let since: u64 = copying.iter().map(|(heartbeat, _)| heartbeat.scanned).sum();
+            let time: u64 = copying.iter().map(|(_, started)| millis_between(*started, now)).sum();
+            let (done, at_once) = (copied.scanned + since, copying.len().max(1) as u64);
+            // The time of slices under way at once passes at once.
+            let millis = (copied.millis + time).div_ceil(at_once);
             amounts.copied = Some((done, status.copy.expected.max(done)));
             amounts.copy_pace = pace(done, status.copy.expected, millis, copied.done);
         }
@@ -179,12 +181,13 @@ impl Amounts {
             }
             None => None,
         };
-        let comparing = live(activity::COMPARE_RECORDS);
+        let comparing: Vec<_> = all_live(activity::COMPARE_RECORDS).collect();
         let verify = &status.verify;
-        if comparing.is_some() || verify.compared > 0 {
-            let done = verify.compared + comparing.map_or(0, |(heartbeat, _)| heartbeat.scanned);
+        if !comparing.is_empty() || verify.compared > 0 {
+            let since: u64 = comparing.iter().map(|(heartbeat, _)| heartbeat.scanned).sum();
+            let done = verify.compared + since;
             let mut drift = verify.drift;
-            if let Some((heartbeat, _)) = comparing {
+            for (heartbeat, _) in comparing {
                 drift.missing += heartbeat.drift.missing;
                 drift.stale += heartbeat.drift.stale;
                 drift.different += heartbeat.drift.different;
@@ -241,6 +244,12 @@ pub(super) fn detail_lines(status: &Status, activities: &[PendingActivity], now:
             )
         }));
     }
+    let pass = if status.stage == Stage::Verify {
+        &status.verify.slices
+    } else {
+        &status.copy.slices
+    };
+    lines.extend(slices(pass));
     lines.extend(
         activities
             .iter()

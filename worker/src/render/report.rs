@@ -3,7 +3,7 @@
 use crossfade_plan::{progress::AuditEntry, report::Report};
 
 use super::{
-    status::{config, words_of},
+    status::{config, of_bytes, words_of},
     table::Table,
     words::{between, count, exact_time, span},
 };
@@ -54,7 +54,10 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "dual writes since",
             report.dual_since.map_or_else(|| "not yet".to_owned(), exact_time),
         ),
-        ("records copied", count(report.copied)),
+        (
+            "records copied",
+            format!("{}{}", count(report.copied), of_bytes(report.copied_bytes)),
+        ),
         ("records compared", count(report.compared)),
         ("records repaired", count(report.repaired)),
         ("drift", drift),

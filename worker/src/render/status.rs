@@ -3,13 +3,14 @@
 use crossfade_plan::{
     indexes::IndexState,
     progress::{Condition, CutoverProgress, HostState, Status},
+    slices::Slices,
     stage::Stage,
 };
 use jiff::Timestamp;
 
 use super::{
     table::Table,
-    words::{between, count, counted, exact_time, retention, seconds, span, time},
+    words::{between, count, counted, exact_time, percent, retention, seconds, size, span, time},
 };
 use crate::migration::PendingActivity;
 
@@ -173,11 +174,13 @@ fn records(status: &Status) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(refreshed(status));
     if copied.scanned > 0 || copied.done {
-        let left = match status.copy_seconds_left {
+        let left = match (status.copy_seconds_left, status.copy_records_per_second) {
             _ if copied.done => ", done".to_owned(),
-            Some(left) => format!(", {} left at this pace", seconds(left)),
-            None => String::new(),
+            (Some(left), Some(pace)) => format!(", {} a second, {} left at this pace", count(pace), seconds(left)),
+            (Some(left), None) => format!(", {} left at this pace", seconds(left)),
+            (None, _) => String::new(),
         };
+        let expected = status.copy.expected.max(copied.scanned);
         let rate = status
             .records_per_second
             .map(|rate| format!(", at most {} a second", count(rate.into())));
@@ -189,15 +192,18 @@ fn records(status: &Status) -> Vec<String> {
             ""
         };
         lines.push(format!(
-            "  copied    {} of {} looked at, {} written, {} withdrawn{left}{}{}{pressed}",
+            "  copied    {} of {} looked at ({}), {} written{}, {} withdrawn{left}{}{}{pressed}",
             count(copied.scanned),
-            counted(status.copy.expected.max(copied.scanned), "record"),
+            counted(expected, "record"),
+            percent(copied.scanned, expected),
             count(copied.written),
+            of_bytes(copied.bytes),
             count(copied.withdrawn),
             rate.unwrap_or_default(),
             read.unwrap_or_default(),
         ));
     }
+    lines.extend(slices(&status.copy.slices));
     lines.extend(indexes(&status.indexes));
     let verify = &status.verify;
     if verify.round > 0 {
@@ -212,6 +218,7 @@ fn records(status: &Status) -> Vec<String> {
             },
             count(verify.repaired)
         ));
+        lines.extend(slices(&verify.slices));
         lines.extend(verify.samples.iter().map(|sample| format!("            {sample}")));
     }
     if !status.accepted_drift.is_empty() {
@@ -237,6 +244,37 @@ fn records(status: &Status) -> Vec<String> {
         parts.push(format!("Waits for records of before dual writes\n{table}"));
     }
     parts
+}
+
+/// ` (1.2 GB)`: their content, where it was counted.
+pub(super) fn of_bytes(bytes: u64) -> String {
+    if bytes == 0 {
+        String::new()
+    } else {
+        format!(" ({})", size(bytes))
+    }
+}
+
+/// Which slices of a pass are done and under way, while there are several; and the one that others may have to wait for.
+pub(super) fn slices(slices: &Slices) -> Option<String> {
+    if slices.total < 2 || slices.is_over() {
+        return None;
+    }
+    let slowest = slices.slowest().filter(|_| slices.open.len() > 1).and_then(|slice| {
+        let end = slice.until.as_deref().unwrap_or("the last key");
+        let reached = slice.cursor.as_deref().unwrap_or("the first key");
+        Some(format!(
+            "; the slowest, {} a second, is at {reached} and ends at {end}",
+            count(slice.pace()?)
+        ))
+    });
+    Some(format!(
+        "  slices    {} of {} done, {} under way{}",
+        count(slices.done.into()),
+        count(slices.total.into()),
+        count(slices.under_way().into()),
+        slowest.unwrap_or_default()
+    ))
 }
 
 /// What the server wrote anew from its own state, where anything is refreshed at all.

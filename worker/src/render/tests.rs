@@ -17,13 +17,14 @@ use crossfade_plan::{
     report::Report,
     route::{Form, Route},
     settings::HostConfig,
+    slices::{Slice, Slices},
     spec::{Spec, example},
     stage::{Gate, Stage},
 };
 use crossfade_workflow::names::activity;
 use jiff::Timestamp;
 
-use super::{audit, live, page, plan, report, status};
+use super::{audit, live, page, plan, report, status, words};
 use crate::migration::PendingActivity;
 
 fn at(seconds: u64) -> Timestamp {
@@ -173,11 +174,28 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
         scanned: 400_000,
         written: 399_000,
         withdrawn: 3,
+        bytes: 512_345_678,
         millis: 80_000,
         ..Copied::default()
     };
     progress.copy.copied = copied;
     progress.records_per_second = Some(5_000);
+    let slice = |number, scanned| Slice {
+        number,
+        cursor: Some(format!("32049b68-7872-4094-8e63-d0dd59896a83/{number}8")),
+        until: (number < 4).then(|| format!("32049b68-7872-4094-8e63-d0dd59896a83/{}0", number + 1)),
+        middle: None,
+        scanned,
+        millis: 10_000,
+        under_way: number != 3,
+        records_per_second: None,
+    };
+    progress.copy.slices = Slices {
+        total: 16,
+        done: 2,
+        begun: 4,
+        open: vec![slice(3, 60_000), slice(4, 9_000)],
+    };
     let activity = PendingActivity {
         name: activity::COPY_RECORDS.to_owned(),
         attempt: 2,
@@ -364,6 +382,34 @@ fn live_counts_what_the_activity_did_since_the_status() {
     assert_eq!(amounts.copy_pace, "5,000 a second, 2m 36s left");
     assert_eq!(amounts.compared, None);
     insta::assert_snapshot!(live::detail_lines(&status, &activities, at(762)).join("\n"));
+}
+
+#[test]
+fn live_adds_up_all_slices_under_way() {
+    let (progress, mut activities) = copying();
+    activities.push(activities[0].clone());
+    let amounts = live::Amounts::of(&Status::of(&progress), &activities, at(762));
+    // 400,000 in 80 s and 2 x 50,000 in 10 s each are 5,000 a second for each of the two.
+    assert_eq!(amounts.copied, Some((500_000, 1_234_567)));
+    assert_eq!(amounts.copy_pace, "10,000 a second, 1m 13s left");
+}
+
+#[test]
+fn sizes_are_said_as_people_say_them() {
+    for (bytes, said) in [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_000, "1.0 kB"),
+        (9_940, "9.9 kB"),
+        (9_960, "10 kB"),
+        (999_600, "1.0 MB"),
+        (2_500_000_000_000, "2.5 TB"),
+        (u64::MAX, "18447 PB"),
+    ] {
+        assert_eq!(words::size(bytes), said);
+    }
+    assert_eq!(words::percent(999, 1_000), "99 %");
+    assert_eq!(words::percent(0, 0), "0 %");
 }
 
 #[test]

@@ -23,6 +23,30 @@ pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{plural}", count(number))
 }
 
+/// `32 %`: never a hundred before all is done.
+pub(crate) fn percent(done: u64, all: u64) -> String {
+    let percent = u128::from(done) * 100 / u128::from(all.max(1));
+    format!("{percent} %")
+}
+
+/// A number of bytes, as people say it: in steps of 1000.
+pub(crate) fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "bytes";
+    for larger in ["kB", "MB", "GB", "TB", "PB"] {
+        if size < 999.5 {
+            break;
+        }
+        size /= 1000.0;
+        unit = larger;
+    }
+    if unit == "bytes" || size >= 9.95 {
+        format!("{size:.0} {unit}")
+    } else {
+        format!("{size:.1} {unit}")
+    }
+}
+
 /// A length of time by its two largest units: `2h 3m`, `4.2s`, `350ms`.
 pub(crate) fn span(length: Duration) -> String {
     match (length.as_secs(), length.subsec_millis() / 100) {
