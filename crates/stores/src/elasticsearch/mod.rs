@@ -29,6 +29,7 @@ mod scan;
 mod scroll;
 mod settings;
 mod sign;
+mod sizing;
 mod write;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub(crate) use self::entry::ElasticsearchEntry;
 pub(crate) use self::fields::map_fields;
 pub(crate) use self::inspect::{inspect, limits};
 use self::scan::{LARGEST_PAGE, Windows};
+use self::sizing::Sizing;
 use crate::error::OpenError;
 use crate::mapping::Mapping;
 
@@ -70,6 +72,7 @@ pub(crate) struct Elasticsearch {
     written: AtomicBool,
     refreshed: Mutex<Option<Instant>>,
     windows: Windows,
+    sizing: Sizing,
 }
 
 impl Elasticsearch {
@@ -90,6 +93,7 @@ impl Elasticsearch {
             written: AtomicBool::new(false),
             refreshed: Mutex::new(None),
             windows: Windows::default(),
+            sizing: Sizing::default(),
         })
     }
 

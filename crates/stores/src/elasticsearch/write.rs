@@ -17,8 +17,8 @@
 //! not sent later than [`SINCE_SEEN`]. (A put may come later: whoever puts asks the source afterwards.) It also means that a record that we delete is not put again within a minute at the same
 //! version; a comparison after that puts it right.
 //!
-//! Items are judged one by one. What the cluster had no room for is sent again after a pause, some times; what it refuses
-//! is named when the others are done.
+//! Items are judged one by one. What the cluster had no room for is sent again after a pause, some times and in shorter
+//! requests (see [`sizing`](super::sizing)); what it refuses is named when the others are done.
 
 use crossfade_visibility::ports::{Condemned, Error, Rewrite};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 use super::client::{Body, Call, PAUSES, USUAL};
 use super::{Elasticsearch, document, fault};
 
-/// Bytes of one request, if no single document is longer: what the cluster's makers advise.
-const REQUEST: usize = 5 << 20;
+/// How many of the records that are refused at once are named.
+const NAMED: usize = 20;
 
 /// How long after its document was looked at a rewrite may still be sent. With the pauses and the time of one call it is
 /// over before a delete in between is forgotten.
@@ -50,8 +50,8 @@ struct Sent {
     changed: u64,
     /// Items that the cluster had no room for, or was too long with others.
     again: Vec<Item>,
-    /// The first item that it refuses.
-    refused: Option<Error>,
+    /// Items that it refuses, with why.
+    refused: Vec<(Key, String)>,
 }
 
 impl Item {
@@ -147,12 +147,12 @@ impl Elasticsearch {
             return Ok(0);
         }
         let mut changed = 0;
-        let mut refused = None;
+        let mut refused = Vec::new();
         let mut waiting = items;
         let mut pauses = PAUSES.iter();
         loop {
             let mut again = Vec::new();
-            let mut requests = in_requests(waiting);
+            let mut requests = in_requests(waiting, self.sizing.bytes());
             while let Some(request) = requests.pop() {
                 if until.is_some_and(|until| Instant::now() > until) {
                     return Err(Error::Busy {
@@ -163,7 +163,7 @@ impl Elasticsearch {
                 let sent = self.send(request, &mut requests).await?;
                 changed += sent.changed;
                 again.extend(sent.again);
-                refused = refused.or(sent.refused);
+                refused.extend(sent.refused);
             }
             waiting = again;
             if waiting.is_empty() {
@@ -179,7 +179,29 @@ impl Elasticsearch {
                 }
             }
         }
-        refused.map_or(Ok(changed), Err)
+        self.named(refused).map_or(Ok(changed), Err)
+    }
+
+    /// The error that names what was refused: the first record with why, and the others.
+    fn named(&self, refused: Vec<(Key, String)>) -> Option<Error> {
+        let others = refused.len().saturating_sub(1);
+        let mut refused = refused.into_iter();
+        let (key, mut reason) = refused.next()?;
+        if others > 0 {
+            let named: Vec<String> = refused
+                .take(NAMED)
+                .map(|(key, reason)| format!("{key} ({reason})"))
+                .collect();
+            reason.push_str(&format!("; and {others} others with it: {}", named.join(", ")));
+            if others > NAMED {
+                reason.push_str(", ...");
+            }
+        }
+        Some(Error::Refused {
+            store: self.cluster.name.clone(),
+            key,
+            reason,
+        })
     }
 
     /// Sends one request. One that is too long is cut in two, which are added to `requests`.
@@ -194,31 +216,43 @@ impl Elasticsearch {
             body: Body::Lines(body),
             timeout: USUAL,
         };
+        let begun = Instant::now();
         let answer = match self.cluster.call(&call).await {
             Ok(answer) if answer.status != 413 => answer,
             // A node may hang up in the middle of a request that is too long before its answer is read.
-            Err(error) if !is_cut_off(&error) || !self.is_there().await => return Err(error),
+            Err(error) if !is_cut_off(&error) || !self.is_there().await => {
+                if matches!(error, Error::Busy { .. }) {
+                    self.sizing.was_overrun();
+                }
+                return Err(error);
+            }
             Ok(_) | Err(_) => return self.cut(items, bytes, requests),
         };
         if !(200..300).contains(&answer.status) {
+            if fault::is_passing(answer.status, &answer.body) {
+                self.sizing.was_overrun();
+            }
             return Err(fault::of(&self.cluster.name, answer.status, &answer.body));
         }
-        self.judge(items, &answer.body)
+        let sent = self.judge(items, &answer.body)?;
+        if sent.again.is_empty() {
+            self.sizing.went_well(bytes, begun.elapsed());
+        } else {
+            self.sizing.was_overrun();
+        }
+        Ok(sent)
     }
 
     fn cut(&self, mut items: Vec<Item>, bytes: usize, requests: &mut Vec<Vec<Item>>) -> Result<Sent, Error> {
+        self.sizing.was_overrun();
         if items.len() > 1 {
             let half = items.split_off(items.len() / 2);
             requests.extend([half, items]);
             return Ok(Sent::default());
         }
-        let refused = items.pop().map(|item| Error::Refused {
-            store: self.cluster.name.clone(),
-            key: item.key,
-            reason: format!("its document has {bytes} bytes, more than the cluster takes (http.max_content_length)"),
-        });
+        let reason = format!("its document has {bytes} bytes, more than the cluster takes (http.max_content_length)");
         Ok(Sent {
-            refused,
+            refused: items.pop().map(|item| (item.key, reason)).into_iter().collect(),
             ..Sent::default()
         })
     }
@@ -263,13 +297,7 @@ impl Elasticsearch {
                         reason: format!("HTTP {status}: {}", fault::kind(error)),
                     });
                 }
-                _ => {
-                    sent.refused.get_or_insert(Error::Refused {
-                        store: store(),
-                        key: item.key,
-                        reason: fault::about_content(error),
-                    });
-                }
+                _ => sent.refused.push((item.key, fault::about_content(error))),
             }
         }
         Ok(sent)
@@ -281,14 +309,14 @@ fn is_cut_off(error: &Error) -> bool {
     matches!(error, Error::Unreachable { reason, .. } if !reason.contains("tcp connect"))
 }
 
-/// Cuts items into requests of at most [`REQUEST`] bytes, or one item.
-fn in_requests(items: Vec<Item>) -> Vec<Vec<Item>> {
+/// Cuts items into requests of at most so many bytes, or one item.
+fn in_requests(items: Vec<Item>, most: usize) -> Vec<Vec<Item>> {
     let mut requests: Vec<Vec<Item>> = Vec::new();
     let mut bytes = 0;
     for item in items {
         bytes += item.lines.len();
         match requests.last_mut() {
-            Some(request) if bytes <= REQUEST => request.push(item),
+            Some(request) if bytes <= most => request.push(item),
             _ => {
                 bytes = item.lines.len();
                 requests.push(vec![item]);

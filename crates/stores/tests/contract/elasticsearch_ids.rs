@@ -157,3 +157,25 @@ async fn a_target_that_has_some_gets_the_others() {
     let kept = found.iter().filter(|record| record.task_queue == "later").count();
     assert_eq!(kept, held.iter().filter(|record| record.task_queue == "later").count());
 }
+
+/// Of several records that are refused at once each is named, with its field and without its content.
+#[tokio::test]
+async fn every_refused_record_is_named() {
+    for product in Product::BOTH {
+        let fields = json!({"CustomIntField": {"type": "long"}});
+        let entry = product.shared().await.index("refused_ones", "v13", fields).await;
+        let store = opened(&entry).await;
+        let mut batch = records(0, 10);
+        for at in [2, 5, 8] {
+            batch[at].search_attributes =
+                serde_json::Map::from_iter([("CustomIntField".to_owned(), json!("sensitive"))]);
+        }
+        let message = store.write().put(&batch).await.expect_err("refused").to_string();
+        for at in [2, 5, 8] {
+            assert!(message.contains(&batch[at].key.to_string()), "{message}");
+        }
+        assert_eq!(message.matches("CustomIntField").count(), 3, "{message}");
+        assert!(!message.contains("sensitive"), "{message}");
+        assert_eq!(store.read().versions_of(&batch).await.expect("versions").len(), 7);
+    }
+}
