@@ -173,7 +173,8 @@ impl PacedRead {
     }
 }
 
-// Every method goes to the store's own, those with a default among them.
+// Every method goes to the store's own, those with a default among them; but for the store's own order, which no rate
+// holds back: without it, records are read in the order of keys.
 #[async_trait]
 impl Read for PacedRead {
     fn describe(&self) -> String {

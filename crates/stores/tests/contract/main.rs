@@ -14,6 +14,7 @@ mod postgres_bulk;
 mod postgres_digest;
 mod postgres_indexes;
 mod pressure;
+mod races;
 mod renaming;
 mod sqlite;
 mod standard;
