@@ -4,6 +4,12 @@ CASE
   WHEN memo IS NULL OR LENGTH(memo) = 0 THEN NULL
   WHEN encoding <> 'Proto3' OR LENGTH(memo) < 4 OR GET_BYTE(memo, 1) + 2 = LENGTH(memo)
     THEN HASH_RECORD_EXTENDED(ROW(memo), 7)::numeric
+  -- Two short entries, as most memos are that have more than one: what the loop comes to, in a quarter of its time.
+  WHEN GET_BYTE(memo, 1) < 128 AND GET_BYTE(memo, 1) + 4 <= LENGTH(memo) AND GET_BYTE(memo, GET_BYTE(memo, 1) + 2) = 10
+    AND GET_BYTE(memo, GET_BYTE(memo, 1) + 3) < 128
+    AND GET_BYTE(memo, 1) + GET_BYTE(memo, GET_BYTE(memo, 1) + 3) + 4 = LENGTH(memo)
+    THEN HASH_RECORD_EXTENDED(ROW(SUBSTRING(memo, 1, GET_BYTE(memo, 1) + 2)), 7)::numeric
+      + HASH_RECORD_EXTENDED(ROW(SUBSTRING(memo, GET_BYTE(memo, 1) + 3)), 7)
   ELSE (
     WITH RECURSIVE entry (start, size) AS (
       SELECT 0, 0
