@@ -212,10 +212,13 @@ async fn whatever_ends_a_copy_the_schema_is_whole_again() -> Result<()> {
     scene.is_whole().await?;
     scene.source.resume(&scene.processes).await?;
 
-    // The target goes away and comes back.
+    // The target goes away and comes back, and the copy with it, if it did not write meanwhile.
     let mut copy = scene.copy().await?;
     scene.target.kill()?;
     scene.target.resume(&scene.processes).await?;
+    if copy.is_running()? {
+        copy.signal("INT")?;
+    }
     let (status, told) = copy.end()?;
     ensure!(status == Some(1), "{status:?}: {told}");
     scene.is_whole().await?;
