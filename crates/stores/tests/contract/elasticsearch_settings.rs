@@ -156,14 +156,12 @@ async fn a_change_by_someone_else_stays_and_a_refusal_is_told() {
         assert!(after.get("index.routing.allocation.exclude.crossfade_parked").is_none());
 
         change(node, &entry, json!({"index.blocks.metadata": true})).await;
-        let survey = indexing(&store).survey().await;
+        let refused = indexing(&store).park().await;
         let path = format!("/{}/_settings", index_of(&entry));
         let free = json!({"index.blocks.metadata": null});
         let (status, _) = request(&node.server.url(), Method::PUT, &path, Some(free)).await;
         assert_eq!(status, 200);
-        assert!(
-            survey.is_err() || survey.is_ok_and(|survey| survey.refusal.is_some()),
-            "{product:?}"
-        );
+        assert!(refused.is_err_and(|error| !error.is_retryable()), "{product:?}");
+        assert_eq!(indexing(&store).survey().await.expect("a survey").parked, 0);
     }
 }
