@@ -43,7 +43,7 @@ impl Drifted {
 pub struct Tally {
     /// All of them.
     pub count: u64,
-    /// The first of them, at most [`Options::sample`].
+    /// The first of them, at most [`Options::sample`](super::Options::sample).
     pub sample: Vec<Drifted>,
 }
 
