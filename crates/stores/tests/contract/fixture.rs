@@ -77,11 +77,16 @@ pub(crate) struct Postgres {
 /// Starts the server once per test binary.
 pub(crate) fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
-    // On a thread of its own: a runtime cannot be blocked on within another.
-    SERVER.get_or_init(|| std::thread::spawn(Postgres::start).join().expect("the server to start"))
+    SERVER.get_or_init(Postgres::alone)
 }
 
 impl Postgres {
+    /// Starts one for a single test.
+    pub(crate) fn alone() -> Self {
+        // On a thread of its own: a runtime cannot be blocked on within another.
+        std::thread::spawn(Self::start).join().expect("the server to start")
+    }
+
     fn start() -> Self {
         let binaries = binaries();
         let directory = tempfile::tempdir().expect("a directory");

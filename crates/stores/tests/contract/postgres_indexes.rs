@@ -238,7 +238,7 @@ async fn what_an_ended_build_leaves_is_built_anew() {
         if terminate {
             postgres().execute(
                 "indexes_left",
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_progress_create_index",
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_progress_create_index WHERE datname = CURRENT_DATABASE()",
             );
             until("the child gave up", || process.has_ended());
         } else {

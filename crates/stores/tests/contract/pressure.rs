@@ -3,11 +3,10 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crossfade_stores::Store;
 use crossfade_visibility::ports::Error;
 use crossfade_visibility::pressure::{Gauge, Level, Load};
 
-use crate::fixture::{PASSWORD, as_postgres, is_root, postgres, program};
+use crate::fixture::{PASSWORD, Postgres, as_postgres, is_root, postgres, program};
 use crate::opened;
 
 async fn look(gauge: &dyn Gauge) -> Load {
@@ -27,13 +26,9 @@ async fn until(gauge: &dyn Gauge, level: Level) -> String {
     }
 }
 
-async fn gauged(database: &str) -> Store {
-    opened(&postgres().visibility(database, "v1.13")).await
-}
-
 #[tokio::test]
 async fn a_table_that_keeps_readers_waiting_is_pressure() {
-    let store = gauged("pressure_latency").await;
+    let store = opened(&postgres().visibility("pressure_latency", "v1.13")).await;
     let gauge = store.gauge().expect("a gauge");
     until(&*gauge, Level::Calm).await;
     let locked = std::thread::spawn(|| {
@@ -52,20 +47,20 @@ async fn a_table_that_keeps_readers_waiting_is_pressure() {
     assert!(matches!(error, Error::Schema { .. }), "{error}");
 }
 
-/// A standby of the tests' own server.
+/// A standby of a server.
 struct Standby {
     port: u16,
     folder: tempfile::TempDir,
 }
 
 impl Standby {
-    fn start() -> Self {
+    fn of(primary: &Postgres) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(folder.path()));
         }
         let data = folder.path().join("standby");
-        let primary = postgres().port.to_string();
+        let primary = primary.port.to_string();
         let mut backup = as_postgres(&program("pg_basebackup"));
         backup.env("PGPASSWORD", PASSWORD);
         backup.args(["-h", "127.0.0.1", "-U", "temporal", "-p", &primary]);
@@ -105,13 +100,15 @@ fn run(command: &mut Command) {
 
 #[tokio::test]
 async fn a_standby_that_is_late_is_pressure() {
-    let store = gauged("pressure_standby").await;
+    // One of its own: a standby cannot have in-place tablespaces, which other tests make.
+    let primary = Postgres::alone();
+    let store = opened(&primary.visibility("pressure_standby", "v1.13")).await;
     let gauge = store.gauge().expect("a gauge");
-    let standby = Standby::start();
+    let standby = Standby::of(&primary);
     until(&*gauge, Level::Calm).await;
     standby.say("SELECT pg_wal_replay_pause()");
     // 80 MiB of WAL: what does not compress.
-    postgres().execute(
+    primary.execute(
         "pressure_standby",
         "CREATE TABLE ballast AS SELECT n, repeat(md5(n::text), 25) FROM generate_series(1, 100000) n",
     );
