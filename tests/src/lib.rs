@@ -7,6 +7,7 @@ pub mod bare;
 pub mod judge;
 pub mod migration;
 pub mod namespaces;
+pub mod prober;
 pub mod scene;
 pub mod servers;
 pub mod story;

@@ -167,16 +167,26 @@ impl Plan {
         self
     }
 
-    /// Two hosts: one answers, the other writes history; each with its own indentation.
+    /// Two hosts: one answers, the other writes history; the files are indented differently.
     #[must_use]
     pub fn on_two_hosts(mut self) -> Self {
-        let host = |name: &str, services: &[&'static str], indent| HostPlan {
-            name: name.to_owned(),
-            services: services.to_vec(),
-            indent,
-        };
         let (back, front) = SERVICES.split_at(2);
-        self.hosts = vec![host("node-front", front, 2), host("node-back", back, 4)];
+        let mut other = HostPlan::with("node-back", back);
+        other.indent = 4;
+        self.hosts = vec![HostPlan::with("node-front", front), other];
+        self
+    }
+
+    /// As clusters in production are: each service on machines of its own, and those that clients wait for on two.
+    #[must_use]
+    pub fn on_a_fleet(mut self) -> Self {
+        self.hosts = vec![
+            HostPlan::with("front-a", &["frontend"]),
+            HostPlan::with("front-b", &["frontend"]),
+            HostPlan::with("history-a", &["history"]),
+            HostPlan::with("history-b", &["history"]),
+            HostPlan::with("matching", &["matching", "worker"]),
+        ];
         self
     }
 }

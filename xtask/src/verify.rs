@@ -62,7 +62,7 @@ const ALONE: [Part; 3] = [
 ];
 
 /// What needs them.
-const ON_SERVERS: [Part; 6] = [
+const ON_SERVERS: [Part; 7] = [
     Part::Servers,
     Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"]),
     // The end-to-end tests start the product's own binary, and cargo builds that only for the tests of its own package.
@@ -85,6 +85,11 @@ const ON_SERVERS: [Part; 6] = [
             "--",
             "--test-threads=2",
         ],
+    ),
+    // One fleet at a time: five servers each, and a client that counts the seconds.
+    Part::Cargo(
+        "fleet",
+        &["test", "--package", "e2e", "--test", "fleet", "--", "--test-threads=1"],
     ),
 ];
 

@@ -36,15 +36,18 @@ impl Worker {
     /// # Errors
     /// When the program cannot be run.
     pub fn named(name: &str, testbed: &Testbed, variables: &[(&str, &str)]) -> Result<Self> {
-        let hosts = testbed
-            .temporal()
-            .hosts()
-            .iter()
-            .map(|host| host.name.clone())
-            .collect();
+        let hosts = testbed.temporal().hosts().iter().map(|host| host.name.as_str());
+        Self::of_hosts(name, testbed, &hosts.collect::<Vec<_>>(), variables)
+    }
+
+    /// Starts one that serves some of the hosts.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn of_hosts(name: &str, testbed: &Testbed, hosts: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let mut worker = Self {
             name: name.to_owned(),
-            hosts,
+            hosts: hosts.iter().map(ToString::to_string).collect(),
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -55,6 +58,11 @@ impl Worker {
         };
         worker.again(testbed)?;
         Ok(worker)
+    }
+
+    /// Has it serve these hosts from its next start on.
+    pub fn serves(&mut self, hosts: &[&str]) {
+        self.hosts = hosts.iter().map(ToString::to_string).collect();
     }
 
     /// Starts it again after it was killed.

@@ -1,5 +1,6 @@
 //! Real servers on demand: their programs found or built, and the processes started from them.
 
+pub mod balancer;
 pub mod binaries;
 pub mod cache;
 pub mod cassandra;
@@ -18,3 +19,4 @@ pub mod progress;
 pub mod shared;
 pub mod temporal;
 mod temporal_files;
+mod temporal_ports;

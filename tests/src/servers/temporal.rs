@@ -10,12 +10,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, Url};
 use temporalio_common::protos::grpc::health::v1::HealthCheckRequest;
+use temporalio_common::protos::grpc::health::v1::health_client::HealthClient;
 use tonic::IntoRequest;
 
+use super::balancer::Balancer;
 use super::binaries::Release;
-use super::ports::free_ports;
 use super::processes::{Processes, read_pid};
-use super::temporal_files::{self, Ports, StaticConfig};
+use super::temporal_files::{self, StaticConfig};
+use super::temporal_ports::{Ports, ports};
 
 /// Shards of the history service: few, so that one canary on each is quick, and more than one, so that it matters.
 pub const HISTORY_SHARDS: u32 = 4;
@@ -44,6 +46,16 @@ impl HostPlan {
         Self {
             name: name.to_owned(),
             services: SERVICES.to_vec(),
+            indent: 2,
+        }
+    }
+
+    /// A host with these services.
+    #[must_use]
+    pub fn with(name: &str, services: &[&'static str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            services: services.to_vec(),
             indent: 2,
         }
     }
@@ -80,6 +92,8 @@ pub struct Host {
     pub log: PathBuf,
     /// Where its Prometheus metrics are.
     pub metrics: String,
+    /// The gRPC port on 127.0.0.1 of each service there; the worker service listens to nobody.
+    pub listens: Vec<(&'static str, u16)>,
     pid_file: PathBuf,
 }
 
@@ -89,6 +103,7 @@ pub struct Temporal {
     hosts: Vec<Host>,
     dynamic_config: PathBuf,
     frontend: String,
+    balancer: Option<Balancer>,
     kept: bool,
 }
 
@@ -98,27 +113,20 @@ impl Temporal {
     /// # Errors
     /// When a file cannot be written, or the cluster does not serve in time: with the end of the logs.
     pub async fn start(plan: ClusterPlan<'_>, processes: &Processes) -> Result<Self> {
-        let free = free_ports(9 + plan.hosts.len())?;
-        let ports = Ports {
-            frontend: free[0],
-            http: free[1],
-            history: free[2],
-            matching: free[3],
-            worker: free[4],
-            membership: [free[5], free[6], free[7], free[8]],
-        };
         let dynamic_config = plan.folder.join("dynamicconfig/production.yaml");
         write(&dynamic_config, temporal_files::dynamic_config())?;
+        let (ports, balancer) = ports(&plan.hosts).await?;
         let hosts = plan
             .hosts
             .iter()
-            .zip(&free[9..])
-            .map(|(host, metrics)| write_host(&plan, host, &ports, *metrics, &dynamic_config, processes))
+            .zip(&ports)
+            .map(|(host, (ports, metrics))| write_host(&plan, host, ports, *metrics, &dynamic_config, processes))
             .collect::<Result<Vec<Host>>>()?;
         let cluster = Self {
             hosts,
             dynamic_config,
-            frontend: format!("127.0.0.1:{}", ports.frontend),
+            frontend: format!("127.0.0.1:{}", ports.first().context("a cluster has a host")?.0.clients),
+            balancer,
             kept: false,
         };
         for host in &cluster.hosts {
@@ -130,10 +138,27 @@ impl Temporal {
         Ok(cluster)
     }
 
-    /// The frontend's `host:port`.
+    /// The `host:port` at which clients ask: the frontend, or what spreads them over several.
     #[must_use]
     pub fn frontend(&self) -> &str {
         &self.frontend
+    }
+
+    /// What spreads clients over the frontends, where there are several.
+    #[must_use]
+    pub fn balancer(&self) -> Option<&Balancer> {
+        self.balancer.as_ref()
+    }
+
+    /// Waits until each host's own services say that they serve.
+    ///
+    /// # Errors
+    /// When one does not within 90 s: with the end of its log.
+    pub async fn all_serving(&self) -> Result<()> {
+        for host in &self.hosts {
+            host.serving().await?;
+        }
+        Ok(())
     }
 
     /// The hosts.
@@ -261,6 +286,24 @@ impl Host {
         }
     }
 
+    /// Waits until its own services say that they serve. A history service says so some 5 s after it has its shards
+    /// (1.30.8: service/history/service.go).
+    ///
+    /// # Errors
+    /// When one does not within 90 s: with the end of the log.
+    pub async fn serving(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        for (service, port) in &self.listens {
+            while let Err(refused) = service_serves(service, *port).await {
+                if Instant::now() > deadline {
+                    bail!("{service} of {}: {refused:#}\n{}", self.name, tail(&self.log));
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// The pid of the server, while it has one.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -321,6 +364,26 @@ pub(crate) fn tail(log: &Path) -> String {
         }
         Err(error) => format!("cannot read {}: {error}", log.display()),
     }
+}
+
+async fn service_serves(service: &str, port: u16) -> Result<()> {
+    // 1.30.8: service/{frontend/interface.go, history/handler.go, matching/handler.go}.
+    let name = match service {
+        "history" => "History",
+        "matching" => "Matching",
+        _ => "Workflow",
+    };
+    let channel =
+        tonic::transport::Endpoint::try_from(format!("http://127.0.0.1:{port}"))?.timeout(Duration::from_secs(3));
+    let question = HealthCheckRequest {
+        service: format!("temporal.api.workflowservice.v1.{name}Service"),
+    };
+    let answer = HealthClient::new(channel.connect().await?).check(question).await?;
+    let status = answer.into_inner().status;
+    if status != 1 {
+        bail!("health is {status}, not SERVING");
+    }
+    Ok(())
 }
 
 async fn is_serving(frontend: &str) -> Result<()> {
@@ -400,6 +463,14 @@ fn write_host(
         script,
         log: folder.join("server.log"),
         metrics: format!("127.0.0.1:{metrics}"),
+        listens: [
+            ("frontend", ports.frontend),
+            ("history", ports.history),
+            ("matching", ports.matching),
+        ]
+        .into_iter()
+        .filter(|(service, _)| host.services.contains(service))
+        .collect(),
         pid_file,
     })
 }

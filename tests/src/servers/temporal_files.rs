@@ -5,16 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The ports of one cluster's services on 127.0.0.1.
-#[derive(Debug, Clone)]
-pub(super) struct Ports {
-    pub(super) frontend: u16,
-    pub(super) http: u16,
-    pub(super) history: u16,
-    pub(super) matching: u16,
-    pub(super) worker: u16,
-    pub(super) membership: [u16; 4],
-}
+use super::temporal_ports::Ports;
 
 /// What the static config of one host says.
 pub(super) struct StaticConfig<'a> {
@@ -32,6 +23,7 @@ pub(super) struct StaticConfig<'a> {
 impl StaticConfig<'_> {
     pub(super) fn render(&self) -> String {
         let Ports {
+            clients,
             frontend,
             http,
             history,
@@ -79,8 +71,8 @@ impl StaticConfig<'_> {
             text,
             "\nclusterMetadata:\n  enableGlobalNamespace: false\n  failoverVersionIncrement: 10\n  masterClusterName: \"active\"\n  \
              currentClusterName: \"active\"\n  clusterInformation:\n    active:\n      enabled: true\n      initialFailoverVersion: 1\n      \
-             rpcName: \"frontend\"\n      rpcAddress: \"127.0.0.1:{frontend}\"\n\ndcRedirectionPolicy:\n  policy: \"noop\"\n\n\
-             publicClient:\n  hostPort: \"127.0.0.1:{frontend}\"\n\n\
+             rpcName: \"frontend\"\n      rpcAddress: \"127.0.0.1:{clients}\"\n\ndcRedirectionPolicy:\n  policy: \"noop\"\n\n\
+             publicClient:\n  hostPort: \"127.0.0.1:{clients}\"\n\n\
              # Switches that need no restart.\ndynamicConfigClient:\n  filepath: \"{}\"\n  pollInterval: \"5s\"\n",
             self.dynamic_config.display()
         );
@@ -205,6 +197,7 @@ mod tests {
     #[test]
     fn the_config_means_the_same_in_every_indentation() {
         let ports = Ports {
+            clients: 1,
             frontend: 1,
             http: 2,
             history: 3,

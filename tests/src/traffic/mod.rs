@@ -8,7 +8,7 @@ mod ledger;
     reason = "the SDK's macro makes constants of a workflow's methods, without their documentation"
 )]
 mod order;
-mod worker;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub use order::{Life, Order, OrderInput, WORKFLOW_TYPE};
 use crate::namespaces;
 use crate::servers::temporal::connect;
 use calls::Calls;
-use worker::OrderWorker;
+use worker::TestWorker;
 
 /// How many orders are in the making at once.
 const LANES: usize = 48;
@@ -75,7 +75,7 @@ const MIX: [Life; 22] = [
 /// Traffic in one Namespace: a worker, and whoever starts, signals, cancels, terminates and deletes its orders.
 pub struct Traffic {
     crew: Arc<Crew>,
-    worker: OrderWorker,
+    worker: TestWorker,
 }
 
 /// Traffic that goes on by itself.
@@ -101,7 +101,7 @@ impl Traffic {
         let client = connect(frontend, namespace).await?;
         namespaces::add_search_attributes(&client, frontend, namespace, &ATTRIBUTES).await?;
         let task_queue = "orders".to_owned();
-        let worker = OrderWorker::start(frontend, namespace, &task_queue)?;
+        let worker = TestWorker::start::<Order>(frontend, namespace, &task_queue)?;
         let prefix = format!("order-{}-", &uuid::Uuid::new_v4().simple().to_string()[..6]);
         Ok(Self {
             crew: Arc::new(Crew {

@@ -1,43 +1,48 @@
-//! The worker that runs the orders, on a thread of its own.
+//! A worker for the testbed's own workflows, on a thread of its own.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use temporalio_workflow::workflows::WorkflowImplementation;
 use tokio::sync::oneshot;
 
-use super::order::Order;
 use crate::servers::temporal::connect;
 
 /// A running worker; stopped when dropped.
-pub(super) struct OrderWorker {
+pub(crate) struct TestWorker {
     // Closing the channel is the message.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl OrderWorker {
-    /// Starts a worker for `task_queue`. It starts again by itself when the cluster was away for too long.
-    pub(super) fn start(frontend: &str, namespace: &str, task_queue: &str) -> Result<Self> {
+impl TestWorker {
+    /// Starts a worker of workflow `W` for `task_queue`. It starts again by itself when the cluster was away for too long.
+    pub(crate) fn start<W>(frontend: &str, namespace: &str, task_queue: &str) -> Result<Self>
+    where
+        W: WorkflowImplementation,
+        <W::Run as WorkflowDefinition>::Input: Send,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .context("cannot make a runtime for the orders' worker")?;
+            .context("cannot make a runtime for a worker")?;
         let (stop, mut stopped) = oneshot::channel();
         let place = [frontend, namespace, task_queue].map(str::to_owned);
         // A worker's future stays on its thread: workflows are not `Send`.
         let thread = std::thread::Builder::new()
-            .name("orders".to_owned())
+            .name(task_queue.to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     loop {
                         // Dropped where it is when told to stop: its polls would otherwise be waited for, up to a minute.
                         tokio::select! {
                             _ = &mut stopped => return,
-                            ended = run_once(&place) => {
-                                tracing::debug!(?ended, "the orders' worker ended and starts again");
+                            ended = run_once::<W>(&place) => {
+                                tracing::debug!(?ended, "a worker of the testbed ended and starts again");
                             }
                         }
                         tokio::select! {
@@ -48,7 +53,7 @@ impl OrderWorker {
                 });
                 runtime.shutdown_background();
             })
-            .context("cannot start the thread of the orders' worker")?;
+            .context("cannot start the thread of a worker")?;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),
@@ -56,7 +61,7 @@ impl OrderWorker {
     }
 }
 
-impl Drop for OrderWorker {
+impl Drop for TestWorker {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -65,12 +70,14 @@ impl Drop for OrderWorker {
     }
 }
 
-async fn run_once([frontend, namespace, task_queue]: &[String; 3]) -> Result<()> {
+async fn run_once<W>([frontend, namespace, task_queue]: &[String; 3]) -> Result<()>
+where
+    W: WorkflowImplementation,
+    <W::Run as WorkflowDefinition>::Input: Send,
+{
     let client = connect(frontend, namespace).await?;
     let runtime = Runtime::from_current_tokio(Default::default())?;
-    let options = WorkerOptions::new(task_queue.clone())
-        .register_workflow::<Order>()?
-        .build();
+    let options = WorkerOptions::new(task_queue.clone()).register_workflow::<W>()?.build();
     Worker::new(&runtime, client, options)?.run().await?;
     Ok(())
 }

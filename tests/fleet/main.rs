@@ -1,0 +1,3 @@
+//! Clusters of several hosts: what their clients see of a migration, and what becomes of a host in trouble.
+
+mod unnoticed;
