@@ -4,6 +4,7 @@
 //! would otherwise share the product's mistakes.
 
 pub mod bare;
+pub mod faults;
 pub mod judge;
 pub mod migration;
 pub mod namespaces;

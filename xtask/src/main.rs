@@ -1,6 +1,7 @@
 //! The project's own commands.
 
 mod bench;
+mod chaos;
 mod demo;
 mod servers;
 mod terminal;
@@ -26,6 +27,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure copying and comparing against what the stores alone take, on real stores.
     Bench(bench::Arguments),
+    /// Migrate real clusters under traffic while their processes are killed, their connections cut and their disks filled.
+    Chaos(chaos::Arguments),
     /// Prove the whole tree: format, lints, tests, documentation, end to end.
     Verify(verify::Arguments),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Servers(arguments) => servers::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
     };
     match outcome {

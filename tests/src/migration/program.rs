@@ -20,9 +20,10 @@ pub fn crossfade() -> Result<PathBuf> {
         }
         return Ok(given);
     }
-    // The test is target/PROFILE/deps/e2e-HASH.
-    let test = std::env::current_exe().context("cannot tell where this test is")?;
-    let folder = test.ancestors().nth(2).context("this test is in no target folder")?;
+    // A test is target/PROFILE/deps/e2e-HASH, other programs are target/PROFILE/NAME.
+    let this = std::env::current_exe().context("cannot tell where this test is")?;
+    let folder = this.parent().context("this test is in no target folder")?;
+    let folder = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
     let program = folder.join("crossfade");
     if !program.is_file() {
         bail!(

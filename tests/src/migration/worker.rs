@@ -94,6 +94,14 @@ impl Worker {
         running.stop(Signal::Kill)
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.as_ref().context("the worker does not run")?.signal(signal)
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.running.as_mut().is_some_and(Running::is_running)

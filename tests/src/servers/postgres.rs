@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use tokio_postgres::NoTls;
 
 use super::ports::free_ports;
-use super::processes::{Processes, Running, Signal};
+use super::processes::{Processes, Running, Signal, family};
 use super::progress::Progress;
 
 /// The role that owns everything; also the name Temporal logs in with.
@@ -116,6 +116,20 @@ impl Postgres {
         self.running
             .take()
             .map_or(Ok(()), |mut running| running.stop(Signal::Kill))
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.running.as_mut().is_some_and(Running::is_running)
+    }
+
+    /// The pids of the server and of every process that it has at this moment.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.running
+            .as_ref()
+            .map(|running| family(running.pid()))
+            .unwrap_or_default()
     }
 
     /// Leaves the server running when this value is dropped.

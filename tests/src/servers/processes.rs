@@ -224,6 +224,21 @@ impl Drop for Running {
     }
 }
 
+/// `parent` and its children, where this machine tells (Linux).
+#[must_use]
+pub fn family(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let children = entries.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // After the name, which may hold anything, come the state and the parent.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let of: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+        (of == parent).then_some(pid)
+    });
+    std::iter::once(parent).chain(children).collect()
+}
+
 /// The pid in a pid file, where there is one.
 #[must_use]
 pub fn read_pid(file: &Path) -> Option<u32> {
