@@ -62,7 +62,7 @@ const ALONE: [Part; 3] = [
 ];
 
 /// What needs them.
-const ON_SERVERS: [Part; 7] = [
+const ON_SERVERS: [Part; 8] = [
     Part::Servers,
     Part::Cargo("tests", &["test", "--workspace", "--exclude", "e2e"]),
     // The end-to-end tests start the product's own binary, and cargo builds that only for the tests of its own package.
@@ -91,6 +91,7 @@ const ON_SERVERS: [Part; 7] = [
         "fleet",
         &["test", "--package", "e2e", "--test", "fleet", "--", "--test-threads=1"],
     ),
+    Part::Cargo("chaos", &["test", "--package", "e2e", "--test", "chaos"]),
 ];
 
 /// What takes long besides.

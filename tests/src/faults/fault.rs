@@ -75,6 +75,23 @@ impl Fault {
         Self::ClockBehind,
         Self::FrontendCut,
     ];
+
+    /// Whether both happen to one thing, so that the end of one would be the end of the other.
+    pub(super) fn collides_with(self, other: Self) -> bool {
+        let thing = |fault| match fault {
+            Self::WorkerKilled | Self::WorkerFrozen => 0,
+            Self::ClockAhead | Self::ClockBehind => 1,
+            Self::ServerKilled | Self::ServerFrozen => 2,
+            Self::FrontendKilled => 3,
+            Self::FrontendCut | Self::FrontendSlow => 4,
+            Self::ConfigDiskFull => 5,
+            Self::TargetDiskFull | Self::TargetKilled | Self::TargetFrozen => 6,
+            Self::TargetCut | Self::TargetSlow => 7,
+            Self::SourceKilled => 8,
+            Self::SourceCut => 9,
+        };
+        thing(self) == thing(other)
+    }
 }
 
 impl fmt::Display for Fault {

@@ -75,7 +75,7 @@ pub(super) async fn run(world: &mut World, schedule: &Schedule) -> Result<Ran> {
         starts: 0,
     };
     way.start(world, schedule).await?;
-    way.to_its_end(world, schedule).await?;
+    way.walk(world, schedule).await?;
     let mut ran = way.ran;
     ran.missed.extend(way.strikes);
 
@@ -129,7 +129,8 @@ impl OnTheWay {
         patiently(async || world.operator.start(&self.id, &self.spec).await).await
     }
 
-    async fn to_its_end(&mut self, world: &mut World, schedule: &Schedule) -> Result<()> {
+    /// Follows it to its end.
+    async fn walk(&mut self, world: &mut World, schedule: &Schedule) -> Result<()> {
         let (mut last, mut since) = (Value::Null, Instant::now());
         loop {
             ensure!(

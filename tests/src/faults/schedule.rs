@@ -95,7 +95,10 @@ impl Schedule {
             .collect();
         for strike in &mut strikes {
             if random.u8(..4) == 0 {
-                strike.faults.push(draw());
+                let second = draw();
+                if !strike.faults[0].collides_with(second) {
+                    strike.faults.push(second);
+                }
             }
             let millis = [300, 1_000, 3_000, 3_000, 7_000, 7_000, 12_000, 24_000][random.usize(..8)];
             strike.lasts = Duration::from_millis(millis);

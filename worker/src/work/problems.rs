@@ -1,5 +1,7 @@
 //! One table: what each library's error means to the operator, and whether it is tried again.
 
+use std::io;
+
 use anyhow::anyhow;
 use crossfade_cluster::{CallError, ConnectError, canary::CanaryError, restart::RestartError, schema::SchemaError};
 use crossfade_config::{FileError, Refusal};
@@ -125,9 +127,20 @@ pub(crate) fn file_problem(error: &FileError) -> Problem {
         | FileError::Mounted { .. }
         | FileError::HardLinked { .. } => Code::ConfigUnwritable,
         FileError::Changed { .. } | FileError::Conflict { .. } | FileError::KeptDamaged { .. } => Code::ConfigChanged,
+        FileError::Io { source, .. } if has_no_room(source) => {
+            return Problem::new(Code::ConfigUnwritable, error.to_string())
+                .remedy("make room on the disk that the file is on, then `resume`; the file is as it was");
+        }
         _ => Code::ConfigUnreadable,
     };
     Problem::new(code, error.to_string())
+}
+
+fn has_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// A datastore could not be opened.
@@ -331,5 +344,19 @@ mod tests {
             assert!(said.contains(told), "{said}");
             assert!(!said.contains("README"), "{said}");
         }
+    }
+    #[test]
+    fn a_full_disk_is_told_as_such_and_can_be_resumed_from() {
+        let error = FileError::Io {
+            path: "/etc/temporal/production.yaml".into(),
+            doing: "writing",
+            source: io::Error::from(io::ErrorKind::StorageFull),
+        };
+        let problem = file_problem(&error);
+        assert_eq!(problem.code, Code::ConfigUnwritable);
+        assert!(
+            problem.remedy.contains("room") && problem.remedy.contains("resume"),
+            "{problem}"
+        );
     }
 }
