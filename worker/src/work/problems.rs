@@ -75,7 +75,9 @@ pub(crate) fn schema(error: &SchemaError) -> Problem {
             "correct `{field}` in the datastore's entry as the message says, then start again"
         )),
         SchemaError::NoTool { .. } => problem.remedy("install the tool as the message says, then `resume`"),
-        _ => problem,
+        _ => problem.remedy(
+            "put right what the tool says, or set the schema up with it by hand; then `resume` (or `rollback`)",
+        ),
     }
 }
 

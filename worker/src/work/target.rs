@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crossfade_cluster::{
     index_schema::{IndexOrder, IndexTarget, set_up_index},
-    schema::{SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up},
+    schema::{SchemaError, SchemaOrder, SchemaOutcome, SchemaSource, SqlTarget, set_up},
 };
 use crossfade_plan::{
     order::{PrepareTarget, TargetReady},
     problem::{Code, Problem},
 };
+use crossfade_stores::OpenError;
 use serde_json::Value;
 
 use super::{
@@ -78,8 +79,11 @@ async fn set_up_the_tables(entry: &Value) -> Result<Done, Problem> {
         create_database: true,
         within: WITHIN,
     })
-    .await
-    .map_err(|error| schema(&error))?;
+    .await;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(tool_failed(&error, entry).await),
+    };
     Ok(match outcome {
         SchemaOutcome::Current { .. } => Done::Now("the schema was up to date".to_owned()),
         SchemaOutcome::Applied { from, to } => Done::Now(format!(
@@ -95,6 +99,18 @@ async fn set_up_the_tables(entry: &Value) -> Result<Done, Problem> {
     })
 }
 
+/// Why the tool failed: that the store cannot be reached passes, and the tool says it in too many ways to be read.
+async fn tool_failed(error: &SchemaError, entry: &Value) -> Problem {
+    match crossfade_stores::inspect(entry).await {
+        Err(away @ (OpenError::Unreachable { .. } | OpenError::Busy { .. })) => {
+            let problem = open_problem(&away, "target.datastore");
+            let message = format!("{error}: {}", problem.message);
+            Problem { message, ..problem }
+        }
+        _ => schema(error),
+    }
+}
+
 /// The template and the index. The tool takes an index that is there for a good one, so the mapping is checked afterwards.
 async fn set_up_the_index(entry: &Value) -> Result<String, Problem> {
     let target = IndexTarget::from_datastore(entry).map_err(|error| schema(&error))?;
@@ -104,7 +120,10 @@ async fn set_up_the_index(entry: &Value) -> Result<String, Problem> {
         tool: None,
         within: WITHIN,
     };
-    let outcome = set_up_index(&order).await.map_err(|error| schema(&error))?;
+    let outcome = match set_up_index(&order).await {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(tool_failed(&error, entry).await),
+    };
     Ok(match outcome {
         SchemaOutcome::Applied { .. } => {
             format!("Temporal's index template was put and the index `{index}` created from it")
