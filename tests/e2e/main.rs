@@ -5,6 +5,7 @@ mod bad_stores;
 mod cassandra_to_elasticsearch;
 mod clocks;
 mod crash;
+mod dead_letters;
 mod gone;
 mod judge;
 mod namespace_rows;

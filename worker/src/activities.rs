@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{
+    dead_letters::DeadLetters,
     indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
@@ -156,6 +157,11 @@ impl ClusterActivities {
     async fn compare_records(ctx: ActivityContext, order: CompareRecords) -> Result<Compared, ActivityError> {
         let beat = Beat::resuming(earlier(&ctx));
         one(&ctx, &beat, comparing::run(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::CountDeadLettersMarker)]
+    async fn count_dead_letters(ctx: ActivityContext, context: Context) -> Result<DeadLetters, ActivityError> {
+        one(&ctx, &Beat::default(), frontend::count_dead_letters(&context)).await
     }
 
     #[activity(definition = contract::ProveReadsMarker)]

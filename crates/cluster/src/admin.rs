@@ -17,12 +17,6 @@ use crate::error::CallError;
 use crate::execution::timestamp;
 use crate::frontend::Frontend;
 
-/// Category of Visibility tasks (1.30.8: service/history/tasks/category.go).
-const VISIBILITY_CATEGORY: u32 = 4;
-
-/// Queue type of the dead letters of history tasks (1.30.8: common/persistence/queue_v2.go).
-const HISTORY_DEAD_LETTERS: i32 = 2;
-
 /// The hosts of a cluster, by service, as the frontend that answered sees the membership rings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
@@ -41,15 +35,6 @@ pub struct IndexAttributes {
     /// Fields of the Elasticsearch index by name, with Elasticsearch's own types; `None` where the server gives none:
     /// newer ones never do (1.23.1: service/frontend/admin_handler.go, getSearchAttributesElasticsearch).
     pub mapping: Option<BTreeMap<String, String>>,
-}
-
-/// Tasks that the history service gave up on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeadLetters {
-    /// Visibility tasks: each may be a record that a store lacks.
-    pub visibility: u64,
-    /// All others.
-    pub other: u64,
 }
 
 /// A history shard.
@@ -95,36 +80,6 @@ impl Frontend {
             system: found.system_attributes.into_iter().collect(),
             mapping: Some(found.mapping.into_iter().collect()).filter(|fields: &BTreeMap<_, _>| !fields.is_empty()),
         })
-    }
-
-    /// How many tasks lie in the dead-letter queues. `None` on servers that have none (before 1.23).
-    pub async fn dead_letters(&self) -> Result<Option<DeadLetters>, CallError> {
-        let mut counted = DeadLetters::default();
-        let mut next_page_token = Vec::new();
-        loop {
-            let request = ListQueuesRequest {
-                queue_type: HISTORY_DEAD_LETTERS,
-                page_size: 100,
-                next_page_token,
-            };
-            let page: ListQueuesResponse = match self.admin("ListQueues", request).await {
-                Err(error) if error.code() == Some(tonic::Code::Unimplemented) => return Ok(None),
-                other => other?,
-            };
-            for queue in page.queues {
-                let tasks = u64::try_from(queue.message_count).unwrap_or_default();
-                // A queue is named CATEGORY_SOURCE_TARGET_HASH (1.30.8: common/persistence/history_task_queue_manager.go).
-                let category = queue.queue_name.split('_').next().and_then(|c| c.parse::<u32>().ok());
-                match category {
-                    Some(VISIBILITY_CATEGORY) => counted.visibility += tasks,
-                    _ => counted.other += tasks,
-                }
-            }
-            next_page_token = page.next_page_token;
-            if next_page_token.is_empty() {
-                return Ok(Some(counted));
-            }
-        }
     }
 
     /// One history shard, from the main store.
@@ -243,32 +198,6 @@ struct GetSearchAttributesResponse {
     system_attributes: std::collections::HashMap<String, i32>,
     #[prost(map = "string, string", tag = "3")]
     mapping: std::collections::HashMap<String, String>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ListQueuesRequest {
-    #[prost(int32, tag = "1")]
-    queue_type: i32,
-    #[prost(int32, tag = "2")]
-    page_size: i32,
-    #[prost(bytes = "vec", tag = "3")]
-    next_page_token: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ListQueuesResponse {
-    #[prost(message, repeated, tag = "1")]
-    queues: Vec<QueueInfo>,
-    #[prost(bytes = "vec", tag = "2")]
-    next_page_token: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct QueueInfo {
-    #[prost(string, tag = "1")]
-    queue_name: String,
-    #[prost(int64, tag = "2")]
-    message_count: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -4,7 +4,7 @@
 //!
 //! - [`connect`]: how a frontend or a service is reached, and what is refused before a byte is sent.
 //! - [`frontend`]: the public API: health, cluster, Namespaces, search attributes, lists, counts, executions.
-//! - [`admin`]: the few admin calls that the public API has no word for: members, shards, dead letters.
+//! - [`admin`]: the few admin calls that the public API has no word for: members, shards; [`dlq`]: dead letters.
 //! - [`attributes`]: custom search attributes, for each store's index and each Namespace, and registering them.
 //! - [`listing`]: lists and counts that every Visibility store can answer, standard ones too.
 //! - [`mutable_state`]: what the history service holds of an execution, and refreshing its record from there.
@@ -23,6 +23,7 @@ pub mod attributes;
 pub mod canary;
 pub mod connect;
 mod described;
+pub mod dlq;
 mod error;
 mod execution;
 pub mod frontend;

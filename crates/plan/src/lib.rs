@@ -12,11 +12,12 @@
 //! Read the modules in this order: [`spec`] (what the operator asks), [`stage`] (the way), [`route`] (which
 //! way is open), [`existing`] (how old records reach the target), [`indexes`] (what the target does without meanwhile), [`settings`] (what each stage means in the server's own configuration), [`order`] (what
 //! activities are told and answer), [`plan`] (what preflight found), [`progress`] (where a migration
-//! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do).
+//! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do), [`dead_letters`] (what the server gave up on).
 
 mod attribute_work;
 pub mod attributes;
 mod copying;
+pub mod dead_letters;
 pub mod drift;
 pub mod estimate;
 pub mod existing;

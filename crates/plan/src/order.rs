@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::heartbeat::{Heartbeat, Limit};
 use crate::{
     attributes::Attributes,
+    dead_letters::DeadLetters,
     indexes::IndexFact,
     plan::FilePlan,
     route::{Indices, Place},
@@ -57,6 +58,9 @@ pub struct ClusterFacts {
     /// The custom search attributes that are registered; `None` from a worker that did not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Attributes>,
+    /// The dead-letter queue of visibility tasks; `None` from a worker that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
 }
 
 /// One Namespace.

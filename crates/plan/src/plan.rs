@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     attribute_work::AttributeWork,
     attributes::Attributes,
+    dead_letters::DeadLetters,
     estimate::Estimate,
     existing::{self, Existing},
     indexes::{self, Deferral},
@@ -124,6 +125,10 @@ pub struct Plan {
     /// What is done about the target's indexes while records are copied; absent where they stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deferral: Option<Deferral>,
+    /// The dead-letter queue of visibility tasks when the plan was made; absent where a worker did not ask, and then it
+    /// is in nobody's way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<DeadLetters>,
     /// From this stage on there is no rollback.
     pub point_of_no_return: Stage,
     /// What the operator should know before approving.
@@ -207,6 +212,8 @@ pub fn assemble(
     let poll_seconds = hosts.iter().map(|host| host.poll_seconds).max().unwrap_or_default();
     let mut warnings: Vec<String> = hosts.iter().flat_map(|host| host.warnings.clone()).collect();
     warnings.extend(stores.warnings.iter().cloned());
+    let dead_letters = cluster.dead_letters.as_ref();
+    warnings.extend(dead_letters.and_then(|queue| queue.warning(&spec.cluster.frontend)));
     warnings.extend(retention_warnings(spec, &namespaces));
     warnings.extend(stores.unfit.iter().map(unfit_in_words));
     let deferral = Deferral::decide(spec, stores, !existing::refreshables(&namespaces).is_empty());
@@ -259,6 +266,7 @@ pub fn assemble(
         registers_attributes: attribute_work.registered,
         unfit: stores.unfit.clone(),
         deferral,
+        dead_letters: cluster.dead_letters.clone(),
         point_of_no_return: Stage::Promote,
         warnings,
     })

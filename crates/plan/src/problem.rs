@@ -102,6 +102,8 @@ codes! {
     ReadsWrong, "reads-wrong", false, "check that every frontend has read the dynamic config (its log says so), then `resume` (or `rollback`)";
     /// Drift remains that repeated repairs do not remove.
     DriftRemains, "drift-remains", false, "look at the sample keys; `resume` compares again, or accept a class with approve {\"gate\":\"cutover\",\"accept_drift\":[\"extra\"]}";
+    /// Visibility tasks lie in the dead-letter queue.
+    DeadLetters, "dead-letters", false, "see what made them fail, put it right, and merge them back with `tdbg dlq --dlq-version v2 merge --dlq-type 4`; then `resume`";
     /// Anything else inside an activity; tried again.
     Unexpected, "unexpected", true, "read the message; the step is tried again by itself";
 }

@@ -54,6 +54,7 @@ fn planned(spec: &Spec, records: u64, target: StoreFact) -> Plan {
             })
             .collect(),
         attributes: None,
+        dead_letters: None,
     };
     let host = HostFacts {
         name: "node-a".into(),

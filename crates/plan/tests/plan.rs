@@ -42,6 +42,7 @@ fn cluster() -> ClusterFacts {
         visibility_stores: vec!["postgres12".into()],
         namespaces,
         attributes: None,
+        dead_letters: None,
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 use crossfade_plan::{
+    dead_letters::DeadLetters,
     indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
@@ -112,6 +113,12 @@ impl ClusterWork {
         unimplemented!()
     }
 
+    /// Counts the visibility tasks that the server gave up on.
+    #[activity(name = name::COUNT_DEAD_LETTERS)]
+    pub fn count_dead_letters(context: Context) -> Result<DeadLetters, Problem> {
+        unimplemented!()
+    }
+
     /// Proves through the frontend which store answers.
     #[activity(name = name::PROVE_READS)]
     pub fn prove_reads(order: ProveReads) -> Result<ReadsProven, Problem> {
@@ -147,10 +154,11 @@ impl HostWork {
 }
 
 pub use cluster_work::{
-    CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker, FinalCheck as FinalCheckMarker,
-    InspectCluster as InspectClusterMarker, InspectStores as InspectStoresMarker, ParkIndexes as ParkIndexesMarker,
-    PrepareTarget as PrepareTargetMarker, ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker,
-    ReadWait as ReadWaitMarker, RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
+    CompareRecords as CompareRecordsMarker, CopyRecords as CopyRecordsMarker,
+    CountDeadLetters as CountDeadLettersMarker, FinalCheck as FinalCheckMarker, InspectCluster as InspectClusterMarker,
+    InspectStores as InspectStoresMarker, ParkIndexes as ParkIndexesMarker, PrepareTarget as PrepareTargetMarker,
+    ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker, ReadWait as ReadWaitMarker,
+    RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
     ReleaseLock as ReleaseLockMarker, RestoreIndexes as RestoreIndexesMarker, TakeLock as TakeLockMarker,
 };
 pub use host_work::{

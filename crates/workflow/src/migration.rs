@@ -260,6 +260,9 @@ async fn walk(ctx: &Ctx) -> Result<(), Halt> {
 
 async fn pass_through(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
     control::gate(ctx).await?;
+    if stage >= Stage::Cutover {
+        stages::without_dead_letters(ctx, stage).await?;
+    }
     let began = control::now(ctx);
     change(ctx, |progress| begin(&mut progress.timings, stage, began));
     show_stage(ctx, stage)?;

@@ -105,6 +105,7 @@ fn some_plan() -> Plan {
         namespaces,
         records: 1_234_567,
         attributes: None,
+        dead_letters: None,
         registers_attributes: false,
         unfit: Vec::new(),
         deferral: Some(Deferral {

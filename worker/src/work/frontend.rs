@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossfade_cluster::{ApiKey, ConnectSettings, Frontend, TlsSettings, frontend::NamespaceLife, lock};
 use crossfade_plan::{
+    dead_letters::DeadLetters,
     order::{ClusterFacts, Context, NamespaceFacts},
     problem::{Code, Problem},
     spec::Spec,
@@ -61,6 +62,7 @@ pub(crate) async fn inspect(context: &Context) -> Result<ClusterFacts, Problem> 
     };
     Ok(ClusterFacts {
         attributes,
+        dead_letters: Some(dead_letters(&frontend).await?),
         version: cluster.version.to_string(),
         name: cluster.name,
         shards: cluster.history_shards,
@@ -80,6 +82,23 @@ pub(crate) async fn inspect(context: &Context) -> Result<ClusterFacts, Problem> 
             })
             .collect(),
     })
+}
+
+/// Counts the visibility tasks that the server gave up on.
+pub(crate) async fn count_dead_letters(context: &Context) -> Result<DeadLetters, Problem> {
+    dead_letters(&open(&context.spec).await?).await
+}
+
+/// The same of an open frontend. The call is one of the admin API, which an operator may have closed.
+async fn dead_letters(frontend: &Frontend) -> Result<DeadLetters, Problem> {
+    match frontend.dead_letters().await {
+        Ok(Some(counted)) => Ok(DeadLetters::Counted {
+            visibility: counted.visibility,
+        }),
+        Ok(None) => Ok(DeadLetters::NotKept),
+        Err(error) if error.is_transient() => Err(call(&error)),
+        Err(error) => Ok(DeadLetters::Unknown { why: error.to_string() }),
+    }
 }
 
 /// Takes the cluster's migration lock; `control_cluster` is the id of the cluster that runs the workflow.

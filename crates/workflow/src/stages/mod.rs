@@ -1,6 +1,7 @@
 //! The stages: each brings the world from one state to the next and may be entered again at any point.
 
 mod cutover;
+mod dead_letters;
 mod dual_write;
 mod existing_records;
 mod finish;
@@ -13,6 +14,7 @@ mod slices;
 mod verify;
 
 pub(crate) use cutover::cutover;
+pub(crate) use dead_letters::without_dead_letters;
 pub(crate) use dual_write::dual_write;
 pub(crate) use existing_records::existing_records;
 pub(crate) use finish::finish;
