@@ -17,13 +17,11 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::measure;
+use crate::stand::{TICKS, Taken};
 use crate::timed::{Clock, Phase, Timed};
 
 /// Records at a time, as `crossfade copy` has it.
 const PAGE: usize = 1_000;
-
-/// Ticks of `/proc/PID/stat` in a second: Linux has promised a hundred to programs for as long as there were others.
-const TICKS: f64 = 100.0;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +67,18 @@ pub(crate) struct Done {
     pub(crate) alone_seconds: f64,
     /// Its calls to the stores.
     pub(crate) phases: Vec<Phase>,
+    /// What the bound and we had the stores do, where that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stores: Option<Stores>,
+}
+
+/// What the stores took, the clock's seconds among it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Stores {
+    /// For the bound.
+    pub(crate) bound: Taken,
+    /// For us.
+    pub(crate) ours: Taken,
 }
 
 impl Job {
@@ -231,6 +241,7 @@ pub(crate) async fn run() -> Result<()> {
         cpu_seconds: cpu_seconds()? - cpu,
         peak_rss_mb: peak_rss_mb()?,
         phases: clock.phases(),
+        stores: None,
     };
     measure::say(&serde_json::to_string(&done)?);
     Ok(())

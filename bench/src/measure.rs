@@ -8,7 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::job::Done;
+use crate::job::{Done, Stores};
+use crate::stand::Taken;
 
 /// One line of a benchmark's file.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +44,12 @@ pub(crate) struct Round {
 }
 
 impl Round {
+    /// A round of a job, with what the stores took for the bound and for us.
+    pub(crate) fn with_stores(mut done: Done, bound: Taken, ours: Taken) -> Self {
+        done.stores = Some(Stores { bound, ours });
+        Self::of(done, bound.seconds)
+    }
+
     /// A round of a job that began and ended with its process.
     pub(crate) fn of(done: Done, bound_seconds: f64) -> Self {
         Self {
@@ -134,9 +141,22 @@ pub(crate) fn phases(name: &str, done: &Done) -> String {
         row(&phase.name, phase.calls.to_string(), phase.seconds);
     }
     row("no call under way", String::new(), done.alone_seconds);
+    let stores = done.stores.as_ref().map_or_else(String::new, |stores| {
+        let words = |taken: &Taken| {
+            format!(
+                "PostgreSQL {:.2} s, Elasticsearch {:.2} s",
+                taken.postgres_cpu_seconds, taken.elasticsearch_cpu_seconds
+            )
+        };
+        format!(
+            "on processors: bound {}; we {}\n",
+            words(&stores.bound),
+            words(&stores.ours)
+        )
+    });
     let cpu = 1e6 * done.cpu_seconds / done.records.max(1) as f64;
     format!(
-        "{name}: {:.2} s on processors in {:.2} s, {cpu:.0} us a record (of calls under way together, each counts)\n{}",
+        "{name}: {:.2} s on processors in {:.2} s, {cpu:.0} us a record (of calls under way together, each counts)\n{stores}{}",
         done.cpu_seconds,
         done.seconds,
         lines(&rows)

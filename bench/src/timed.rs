@@ -137,6 +137,10 @@ impl Read for Timed<Arc<dyn Read>> {
         self.clock.time(self.role, "versions", found).await
     }
 
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        self.clock.time(self.role, "gone", self.port.gone(records)).await
+    }
+
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         self.clock.time(self.role, "count", self.port.count(namespace_id)).await
     }

@@ -4,8 +4,9 @@
 //! activities tell by their heartbeats, so that whatever a heartbeat can show, a dashboard can.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use crossfade_plan::order::Heartbeat;
@@ -29,6 +30,45 @@ struct Meters {
     drift: Counter,
     limit: Gauge,
     throttled: Gauge,
+    under_way: Mutex<UnderWay>,
+}
+
+/// What holds each activity back that is under way: several slices of one kind share a gauge.
+#[derive(Default)]
+struct UnderWay {
+    begun: u64,
+    held: BTreeMap<u64, Held>,
+}
+
+/// What holds one activity back.
+#[derive(Default)]
+struct Held {
+    activity: String,
+    /// The most records a second; unlimited when absent.
+    limit: Option<u32>,
+    /// Whether pressure is why.
+    throttled: bool,
+}
+
+impl UnderWay {
+    fn begin(&mut self, activity: &str) -> u64 {
+        self.begun += 1;
+        let held = Held {
+            activity: activity.to_owned(),
+            ..Held::default()
+        };
+        self.held.insert(self.begun, held);
+        self.begun
+    }
+
+    /// What all activities of a kind may do together, 0 where one of them is not limited or none is under way; and how
+    /// many of them are slowed down.
+    fn together(&self, activity: &str) -> (u64, u64) {
+        let of_kind = || self.held.values().filter(|held| held.activity == activity);
+        let limits: Option<Vec<u64>> = of_kind().map(|held| held.limit.map(u64::from)).collect();
+        let throttled = of_kind().filter(|held| held.throttled).count();
+        (limits.unwrap_or_default().into_iter().sum(), throttled as u64)
+    }
 }
 
 impl Meters {
@@ -56,14 +96,24 @@ impl Meters {
             ),
             limit: gauge(
                 "crossfade_records_per_second_limit",
-                "The most records a second that a running activity may write; 0 is no limit",
+                "The most records a second that the running activities may write together; 0 is no limit",
             ),
             throttled: gauge(
                 "crossfade_throttled",
-                "1 while the pressure on a store or on the cluster slows a running activity down",
+                "How many running activities the pressure on a store or on the cluster slows down",
             ),
+            under_way: Mutex::default(),
             meter,
         }
+    }
+
+    /// Has the gauges show what `change` makes of the activities under way.
+    fn hold(&self, activity: &str, labels: &MetricAttributes, change: impl FnOnce(&mut UnderWay)) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut under_way);
+        let (limit, throttled) = under_way.together(activity);
+        self.limit.record(limit, labels);
+        self.throttled.record(throttled, labels);
     }
 }
 
@@ -115,6 +165,9 @@ pub(crate) fn serve(address: SocketAddr) -> anyhow::Result<RuntimeOptions> {
 /// Counts one activity's work, from the heartbeat that it began with.
 pub(crate) struct Counted {
     served: Option<(&'static Meters, MetricAttributes)>,
+    activity: String,
+    /// Among those under way.
+    number: u64,
     before: Heartbeat,
 }
 
@@ -125,7 +178,16 @@ impl Counted {
             let labels = NewAttributes::new(vec![MetricKeyValue::new("activity", activity.to_owned())]);
             (meters, meters.meter.new_attributes(labels))
         });
-        Self { served, before }
+        let mut number = 0;
+        if let Some((meters, labels)) = &served {
+            meters.hold(activity, labels, |under_way| number = under_way.begin(activity));
+        }
+        Self {
+            served,
+            activity: activity.to_owned(),
+            number,
+            before,
+        }
     }
 
     /// Adds what was done since.
@@ -147,10 +209,12 @@ impl Counted {
             counter.add(now.saturating_sub(before), labels);
         }
         let limit = now.limit.as_ref();
-        let per_second = limit.and_then(|limit| limit.records_per_second).unwrap_or(0);
-        meters.limit.record(u64::from(per_second), labels);
-        let throttled = limit.is_some_and(|limit| limit.because.is_some());
-        meters.throttled.record(u64::from(throttled), labels);
+        meters.hold(&self.activity, labels, |under_way| {
+            if let Some(held) = under_way.held.get_mut(&self.number) {
+                held.limit = limit.and_then(|limit| limit.records_per_second);
+                held.throttled = limit.is_some_and(|limit| limit.because.is_some());
+            }
+        });
     }
 }
 
@@ -158,15 +222,40 @@ impl Drop for Counted {
     fn drop(&mut self) {
         // An activity that has ended holds nothing back.
         if let Some((meters, labels)) = &self.served {
-            meters.limit.record(0, labels);
-            meters.throttled.record(0, labels);
+            meters.hold(&self.activity, labels, |under_way| {
+                drop(under_way.held.remove(&self.number))
+            });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::loopback;
+    use super::{UnderWay, loopback};
+
+    #[test]
+    fn slices_of_one_process_are_told_together() {
+        let mut under_way = UnderWay::default();
+        assert_eq!(under_way.together("copy"), (0, 0), "none under way");
+        let (first, second) = (under_way.begin("copy"), under_way.begin("copy"));
+        let other = under_way.begin("compare");
+        let hold = |under_way: &mut UnderWay, number, limit, throttled| {
+            let held = under_way.held.get_mut(&number).expect("one under way");
+            (held.limit, held.throttled) = (limit, throttled);
+        };
+        hold(&mut under_way, first, Some(300), true);
+        assert_eq!(under_way.together("copy"), (0, 1), "the second one is not limited");
+        hold(&mut under_way, second, Some(200), true);
+        hold(&mut under_way, other, Some(7), false);
+        assert_eq!(under_way.together("copy"), (500, 2));
+        assert_eq!(under_way.together("compare"), (7, 0));
+        under_way.held.remove(&first);
+        assert_eq!(
+            under_way.together("copy"),
+            (200, 1),
+            "what has ended holds nothing back"
+        );
+    }
 
     #[test]
     fn only_this_machine_is_served() {

@@ -81,17 +81,18 @@ async fn to_postgres(stand: &Stand, scope: Scope, source: &Prepared) -> Result<R
 
     postgres.fresh(TARGET).await?;
     postgres.settle().await?;
-    let bound = timed(async {
+    let bound = stand.taken(async {
         let indexes = postgres.drop_indexes(TARGET).await?;
         postgres.load(TARGET, rows).await?;
         postgres.build_indexes(TARGET, indexes).await
     });
-    let bound = bound.await?;
+    let ((), bound) = bound.await?;
 
     postgres.fresh(TARGET).await?;
     postgres.settle().await?;
     let job = Job::whole(Kind::Fill, &postgres.entry(SOURCE), &postgres.entry(TARGET));
-    let mut round = Round::of(job.spawn(&[]).await?.0, bound);
+    let ((done, _), ours) = stand.taken(job.spawn(&[])).await?;
+    let mut round = Round::with_stores(done, bound, ours);
 
     if scope.peers {
         postgres.fresh(TARGET).await?;
@@ -108,12 +109,13 @@ async fn to_indexed_postgres(stand: &Stand, source: &Prepared) -> Result<Round> 
     let postgres = &stand.postgres;
     postgres.fresh(TARGET).await?;
     postgres.settle().await?;
-    let bound = timed(postgres.load(TARGET, &source.rows)).await?;
+    let ((), bound) = stand.taken(postgres.load(TARGET, &source.rows)).await?;
 
     postgres.fresh(TARGET).await?;
     postgres.settle().await?;
     let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &postgres.entry(TARGET));
-    let round = Round::of(job.spawn(&[]).await?.0, bound);
+    let ((done, _), ours) = stand.taken(job.spawn(&[])).await?;
+    let round = Round::with_stores(done, bound, ours);
     postgres.drop(TARGET).await?;
     Ok(round)
 }
@@ -121,7 +123,7 @@ async fn to_indexed_postgres(stand: &Stand, source: &Prepared) -> Result<Round> 
 async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: &str) -> Result<Round> {
     let elasticsearch = &stand.elasticsearch;
     elasticsearch.fresh("target").await?;
-    let bound = timed(elasticsearch.load("target", &source.bodies)).await?;
+    let ((), bound) = stand.taken(elasticsearch.load("target", &source.bodies)).await?;
     elasticsearch.expect("target", scope.records).await?;
 
     elasticsearch.fresh("target").await?;
@@ -132,8 +134,15 @@ async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: 
         stand.postgres.entry(SOURCE)
     };
     let job = Job::whole(Kind::Copy, &from, &elasticsearch.entry("target"));
-    let mut round = Round::of(job.spawn(&[]).await?.0, bound);
-    round.seconds += timed(elasticsearch.refresh("target")).await?;
+    let mut refreshing = 0.0;
+    let all = stand.taken(async {
+        let done = job.spawn(&[]).await?.0;
+        refreshing = timed(elasticsearch.refresh("target")).await?;
+        Ok(done)
+    });
+    let (done, ours) = all.await?;
+    let mut round = Round::with_stores(done, bound, ours);
+    round.seconds += refreshing;
     elasticsearch.expect("target", scope.records).await?;
 
     if scope.peers && is_from_index {

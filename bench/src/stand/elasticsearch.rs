@@ -59,6 +59,12 @@ impl Elasticsearch {
         format!("{}_{name}", self.prefix)
     }
 
+    /// Where it listens.
+    pub(super) fn port(&self) -> Result<u16> {
+        let (_, port) = self.url.rsplit_once(':').context("the host has no port")?;
+        port.parse().context("the host has no port")
+    }
+
     /// The datastore entry of the index of a short name.
     pub(crate) fn entry(&self, name: &str) -> Value {
         let mut entry = self.entry.clone();

@@ -69,6 +69,11 @@ impl Postgres {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The datastore entry of another database of the server.
     pub(crate) fn entry(&self, database: &str) -> Value {
         let mut entry = self.entry.clone();

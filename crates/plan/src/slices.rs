@@ -27,6 +27,18 @@ pub struct Slice {
     /// Its share of the operator's rate while it is under way, in records a second; unlimited when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<u32>,
+    /// Its share of what may be read from the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_records_per_second: Option<u32>,
+}
+
+/// What all slices under way may do together, in records a second; unlimited where absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// At the target.
+    pub target: Option<u32>,
+    /// Read from the source.
+    pub source: Option<u32>,
 }
 
 impl Slice {
@@ -110,14 +122,18 @@ impl Slices {
     }
 
     /// Hands slices out, so that up to `at_once` are under way: first those that wait to go on, then new ones, then what
-    /// is left of those that wait, cut in two. `rate` is what all of them together may do, in records a second: each gets
-    /// a share of what the others leave, at least 1, so that no more are handed out than there are shares.
-    pub fn hand_out(&mut self, cuts: &[String], at_once: u32, rate: Option<u32>) -> Vec<Slice> {
+    /// is left of those that wait, cut in two. Each gets a share of what the others leave of both rates, at least 1 of
+    /// the target's, so that no more are handed out than there are shares.
+    pub fn hand_out(&mut self, cuts: &[String], at_once: u32, rates: Rates) -> Vec<Slice> {
         let free = at_once.max(1).saturating_sub(self.under_way());
-        let spent = self.open.iter().filter(|slice| slice.under_way);
-        let spent: u32 = spent.filter_map(|slice| slice.records_per_second).sum();
-        let mut left = rate.map(|rate| rate.max(1).saturating_sub(spent));
-        let most = left.map_or(free, |left| free.min(left));
+        let left = |rate: Option<u32>, share: fn(&Slice) -> Option<u32>| {
+            let spent = self.open.iter().filter(|slice| slice.under_way);
+            let spent = spent.filter_map(share).fold(0, u32::saturating_add);
+            rate.map(|rate| rate.max(1).saturating_sub(spent))
+        };
+        let mut left_at_target = left(rates.target, |slice| slice.records_per_second);
+        let mut left_at_source = left(rates.source, |slice| slice.source_records_per_second);
+        let most = left_at_target.map_or(free, |left| free.min(left));
         self.gather(cuts, most);
         let mut next = most.min(count(self.open.iter().filter(|slice| !slice.under_way).count()));
         let mut handed_out = Vec::new();
@@ -125,11 +141,11 @@ impl Slices {
             if next == 0 {
                 break;
             }
-            let share = left.map(|left| left / next);
-            left = left.zip(share).map(|(left, share)| left - share);
+            slice.records_per_second = share(&mut left_at_target, next);
+            // Where the source's rate has no share left, a slice still moves.
+            slice.source_records_per_second = share(&mut left_at_source, next).map(|share| share.max(1));
             next -= 1;
             slice.under_way = true;
-            slice.records_per_second = share;
             handed_out.push(slice.clone());
         }
         handed_out
@@ -171,7 +187,7 @@ impl Slices {
             return;
         };
         slice.under_way = false;
-        slice.records_per_second = None;
+        (slice.records_per_second, slice.source_records_per_second) = (None, None);
         let Some(step) = step else { return };
         slice.scanned = slice.scanned.saturating_add(step.scanned);
         slice.millis = slice.millis.saturating_add(step.millis);
@@ -197,7 +213,15 @@ fn slice(number: u32, cursor: Option<String>, until: Option<String>) -> Slice {
         millis: 0,
         under_way: false,
         records_per_second: None,
+        source_records_per_second: None,
     }
+}
+
+/// One of `shares` equal shares of what is left of a rate, which becomes less by it.
+fn share(left: &mut Option<u32>, shares: u32) -> Option<u32> {
+    let share = (*left)? / shares;
+    *left = left.map(|left| left - share);
+    Some(share)
 }
 
 /// As many as can be told.

@@ -28,13 +28,4 @@ impl Throttle {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
-
-    /// For one of several activities that work at the same time.
-    pub fn share(self, at_once: u32) -> Self {
-        let share = |rate: u32| (rate / at_once.max(1)).max(1);
-        Self {
-            source_records_per_second: self.source_records_per_second.map(share),
-            ..self
-        }
-    }
 }

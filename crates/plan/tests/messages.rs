@@ -209,12 +209,6 @@ fn the_rate_is_a_whole_number_or_none() {
     assert_eq!(reading.records_per_second, None);
     assert_eq!(reading.throttle.source_records_per_second, Some(700));
     assert!(reading.throttle.off);
-    assert_eq!(reading.throttle.share(4).source_records_per_second, Some(175));
-    assert_eq!(
-        reading.throttle.share(1_000).source_records_per_second,
-        Some(1),
-        "never none"
-    );
     let minding = check_taken(
         reading,
         SET_RATE,

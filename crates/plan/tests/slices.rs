@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossfade_plan::slices::{Slice, Slices, Step};
+use crossfade_plan::slices::{Rates, Slice, Slices, Step};
 use proptest::prelude::*;
 
 fn begun(cuts: &[&str]) -> (Slices, Vec<String>) {
@@ -37,15 +37,15 @@ fn ends(slice: &Slice) -> (Option<&str>, Option<&str>) {
 #[test]
 fn slices_are_begun_in_order_and_only_as_many_as_may_be() {
     let (mut slices, cuts) = begun(&["b", "d"]);
-    let first = slices.hand_out(&cuts, 2, None);
+    let first = slices.hand_out(&cuts, 2, Rates::default());
     assert_eq!(
         first.iter().map(ends).collect::<Vec<_>>(),
         [(None, Some("b")), (Some("b"), Some("d"))]
     );
-    assert_eq!(slices.hand_out(&cuts, 2, None), []);
+    assert_eq!(slices.hand_out(&cuts, 2, Rates::default()), []);
     assert_eq!((slices.total, slices.done, slices.under_way()), (3, 0, 2));
     slices.settle(1, Some(&done()));
-    let next = slices.hand_out(&cuts, 2, None);
+    let next = slices.hand_out(&cuts, 2, Rates::default());
     assert_eq!(next.iter().map(ends).collect::<Vec<_>>(), [(Some("d"), None)]);
     slices.settle(2, Some(&done()));
     assert!(slices.is_short(2, None) && !slices.is_short(1, None) && !slices.is_short(2, Some(1)));
@@ -54,12 +54,43 @@ fn slices_are_begun_in_order_and_only_as_many_as_may_be() {
 }
 
 #[test]
+fn both_rates_are_shared_by_those_under_way_and_the_last_one_has_all() {
+    let (mut slices, cuts) = begun(&["b", "d"]);
+    let rates = Rates {
+        target: Some(100),
+        source: Some(900),
+    };
+    let shares = |slices: &[Slice]| -> Vec<(Option<u32>, Option<u32>)> {
+        let share = |slice: &Slice| (slice.records_per_second, slice.source_records_per_second);
+        slices.iter().map(share).collect()
+    };
+    let both = shares(&slices.hand_out(&cuts, 2, rates));
+    assert_eq!(both, [(Some(50), Some(450)), (Some(50), Some(450))]);
+    slices.settle(1, Some(&done()));
+    slices.settle(2, Some(&done()));
+    assert_eq!(shares(&slices.hand_out(&cuts, 2, rates)), [(Some(100), Some(900))]);
+    slices.settle(3, None);
+    let none_left = Rates {
+        source: Some(0),
+        ..rates
+    };
+    assert_eq!(
+        shares(&slices.hand_out(&cuts, 2, none_left)),
+        [(Some(100), Some(1))],
+        "never none"
+    );
+    assert_eq!(shares(&slices.open), [(Some(100), Some(1))]);
+    slices.settle(3, Some(&stopped_at("e", None)));
+    assert_eq!(shares(&slices.open), [(None, None)], "only while it is under way");
+}
+
+#[test]
 fn what_is_left_is_cut_in_two_only_where_there_are_too_few() {
     let (mut slices, cuts) = begun(&["m"]);
-    slices.hand_out(&cuts, 2, None);
+    slices.hand_out(&cuts, 2, Rates::default());
     // Both are slow; there is one for each that works, so that neither is cut.
     slices.settle(1, Some(&stopped_at("c", Some("h"))));
-    let again = slices.hand_out(&cuts, 2, None);
+    let again = slices.hand_out(&cuts, 2, Rates::default());
     assert_eq!(again.iter().map(ends).collect::<Vec<_>>(), [(Some("c"), Some("m"))]);
     assert_eq!(
         slices.slowest().map(|slice| (slice.number, slice.pace())),
@@ -67,7 +98,7 @@ fn what_is_left_is_cut_in_two_only_where_there_are_too_few() {
     );
     slices.settle(1, Some(&stopped_at("e", Some("i"))));
     slices.settle(2, Some(&done()));
-    let halves = slices.hand_out(&cuts, 2, None);
+    let halves = slices.hand_out(&cuts, 2, Rates::default());
     assert_eq!(
         halves.iter().map(ends).collect::<Vec<_>>(),
         [(Some("e"), Some("i")), (Some("i"), Some("m"))]
@@ -79,7 +110,7 @@ fn what_is_left_is_cut_in_two_only_where_there_are_too_few() {
 fn a_copy_without_slices_goes_on_as_one() {
     let mut slices = Slices::default();
     slices.begin(&["b".to_owned()], Some("a".to_owned()));
-    let handed_out = slices.hand_out(&["b".to_owned()], 4, None);
+    let handed_out = slices.hand_out(&["b".to_owned()], 4, Rates::default());
     assert_eq!(handed_out.iter().map(ends).collect::<Vec<_>>(), [(Some("a"), None)]);
     slices.begin(&["b".to_owned()], None);
     slices.settle(1, Some(&done()));
@@ -131,12 +162,15 @@ proptest! {
         let mut worked: BTreeMap<u64, u32> = BTreeMap::new();
         let mut events = events.into_iter();
         while !slices.is_over() {
-            slices.hand_out(&cuts, at_once, rate);
+            let source = rate.map(|rate| 2 * rate);
+            slices.hand_out(&cuts, at_once, Rates { target: rate, source });
             let under_way: Vec<Slice> = slices.open.iter().filter(|slice| slice.under_way).cloned().collect();
             prop_assert!(!under_way.is_empty() && under_way.len() <= at_once as usize);
             if let Some(rate) = rate {
                 let shares: u32 = under_way.iter().filter_map(|slice| slice.records_per_second).sum();
                 prop_assert!(shares <= rate, "{shares} of {rate}");
+                let shares: u32 = under_way.iter().filter_map(|slice| slice.source_records_per_second).sum();
+                prop_assert!(shares <= 2 * rate, "{shares} of {} at the source", 2 * rate);
             }
             let of = |which: usize| under_way[which % under_way.len()].clone();
             let mut work = |slice: &Slice, most: u64| {

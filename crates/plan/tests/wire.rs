@@ -11,6 +11,7 @@ use crossfade_plan::{
     report::Report,
     route::Route,
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
+    slices::Rates,
     spec::{Service, Spec, example},
     stage::{Gate, Stage},
 };
@@ -237,7 +238,7 @@ fn steps_of_a_copy_add_up() {
     };
     copy.slices.begin(&[], None);
     let hand_out = |copy: &mut CopyProgress| {
-        let slices = copy.slices.hand_out(&[], 1, None);
+        let slices = copy.slices.hand_out(&[], 1, Rates::default());
         slices.first().expect("one that waits").clone()
     };
     let slice = hand_out(&mut copy);

@@ -198,6 +198,17 @@ pub async fn scans_in_order_from_any_key(store: Target<'_>) -> Result<(), Error>
     assert_eq!(store.read.versions_of(&held).await?, versions);
     assert!(store.read.get(&[]).await?.is_empty() && store.read.versions(&[]).await?.is_empty());
     assert!(store.read.versions_of(&[]).await?.is_empty());
+    assert!(store.read.gone(&held).await?.is_empty() && store.read.gone(&[]).await?.is_empty());
+    let mut there_and_not = held.clone();
+    let strangers = [key(&namespaces[0], 778), key(&namespaces[1], 779)];
+    for (place, stranger) in [0, 30].into_iter().zip(&strangers) {
+        there_and_not[place].key = stranger.clone();
+    }
+    let mut gone = store.read.gone(&there_and_not).await?;
+    gone.sort();
+    let mut expected = strangers.to_vec();
+    expected.sort();
+    assert_eq!(gone, expected, "those that are nowhere, and none else");
     Ok(())
 }
 

@@ -36,6 +36,7 @@
 
 mod whole;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -237,25 +238,16 @@ pub(crate) async fn withdraw_gone(source: &dyn Read, target: Target<'_>, written
     if written.is_empty() {
         return Ok(0);
     }
-    let alive = source.versions_of(written).await?;
-    let absent = |record: &&Record| !alive.contains_key(&record.key);
-    let suspects: Vec<Key> = written.iter().filter(absent).map(|record| record.key.clone()).collect();
-    if suspects.is_empty() {
+    let gone: BTreeSet<Key> = source.gone(written).await?.into_iter().collect();
+    if gone.is_empty() {
         return Ok(0);
     }
-    let alive = source.versions(&suspects).await?;
-    let gone: Vec<Condemned> = written
-        .iter()
-        .filter(absent)
-        .filter(|record| !alive.contains_key(&record.key))
+    let put = written.iter().filter(|record| gone.contains(&record.key));
+    let condemned: Vec<Condemned> = put
         .map(|record| Condemned {
             key: record.key.clone(),
             at_most: Some(record.version.unwrap_or(0)),
         })
         .collect();
-    if gone.is_empty() {
-        Ok(0)
-    } else {
-        target.write.delete(&gone).await
-    }
+    target.write.delete(&condemned).await
 }

@@ -216,6 +216,10 @@ impl Read for PacedRead {
         self.inner.versions_of(records).await
     }
 
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        self.inner.gone(records).await
+    }
+
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         self.inner.count(namespace_id).await
     }

@@ -57,6 +57,29 @@ pub trait Read: Send + Sync {
         self.versions(&keys).await
     }
 
+    /// Which of `records`, that this store had before, it has no longer. Each is looked for where the server puts it, and
+    /// by its key alone before it is said to be gone.
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        let held = self.versions_of(records).await?;
+        let absent = |key: &&Key| !held.contains_key(*key);
+        let suspects: Vec<Key> = records
+            .iter()
+            .map(|record| &record.key)
+            .filter(absent)
+            .cloned()
+            .collect();
+        self.confirm_gone(suspects).await
+    }
+
+    /// Those of `suspects` that are nowhere in the store, looked for by their keys alone.
+    async fn confirm_gone(&self, mut suspects: Vec<Key>) -> Result<Vec<Key>, Error> {
+        if !suspects.is_empty() {
+            let held = self.versions(&suspects).await?;
+            suspects.retain(|key| !held.contains_key(key));
+        }
+        Ok(suspects)
+    }
+
     /// Records per Namespace id, open and closed; of one Namespace or of all. Counted in full: as slow as the store
     /// makes it.
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error>;

@@ -190,6 +190,7 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
         millis: 10_000,
         under_way: number != 3,
         records_per_second: None,
+        source_records_per_second: None,
     };
     progress.copy.slices = Slices {
         total: 16,

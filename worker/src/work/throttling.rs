@@ -51,9 +51,10 @@ impl Reins {
             let mut at_target: Vec<Arc<dyn Gauge>> = stores.target.gauge().into_iter().collect();
             at_target.extend(cluster(&spec.throttle.cluster_metrics)?);
             let at_source = stores.source.gauge().into_iter().collect();
-            Some((
-                Governor::begin(at_source, source_ceiling, source.clone()).await,
-                Governor::begin(at_target, target_ceiling, target.clone()).await,
+            // Together: of two gauges that do not answer, one is waited for.
+            Some(tokio::join!(
+                Governor::begin(at_source, source_ceiling, source.clone()),
+                Governor::begin(at_target, target_ceiling, target.clone()),
             ))
         };
         Ok(Self {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use crossfade_visibility::ports::Error;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HOST};
@@ -55,8 +56,8 @@ pub(super) struct Call<'a> {
 pub(super) enum Body {
     Nothing,
     Json(String),
-    /// Lines of JSON, as a bulk is written.
-    Lines(String),
+    /// Lines of JSON, as a bulk is written. Shared by all tries.
+    Lines(Bytes),
 }
 
 /// What came back.
@@ -64,6 +65,22 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// Null when it is no JSON (that of a proxy, say).
     pub(super) body: Value,
+}
+
+/// The same as it came.
+pub(super) struct Said {
+    status: u16,
+    bytes: Bytes,
+}
+
+impl Said {
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or(Value::Null)
 }
 
 /// A cluster.
@@ -153,22 +170,35 @@ impl Cluster {
 
     /// One call, answered with success; anything else is an error.
     pub(super) async fn ask(&self, call: Call<'_>) -> Result<Value, Error> {
-        let answer = self.call(&call).await?;
-        if (200..300).contains(&answer.status) {
-            return Ok(answer.body);
+        self.ask_in_bytes(call).await.map(|bytes| value(&bytes))
+    }
+
+    /// The same, with the answer as it came.
+    pub(super) async fn ask_in_bytes(&self, call: Call<'_>) -> Result<Bytes, Error> {
+        let answer = self.call_in_bytes(&call).await?;
+        if answer.is_success() {
+            return Ok(answer.bytes);
         }
-        Err(fault::of(&self.name, answer.status, &answer.body))
+        Err(fault::of(&self.name, answer.status, &value(&answer.bytes)))
     }
 
     /// One call, whatever the answer's status; a busy cluster is asked again first.
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let Said { status, bytes } = self.call_in_bytes(call).await?;
+        Ok(Answer {
+            status,
+            body: value(&bytes),
+        })
+    }
+
+    async fn call_in_bytes(&self, call: &Call<'_>) -> Result<Said, Error> {
         for pause in PAUSES {
-            let answer = self
+            let said = self
                 .once(call)
                 .await
                 .map_err(|error| fault::network(&self.name, &error))?;
-            if !fault::is_passing(answer.status, &answer.body) {
-                return Ok(answer);
+            if said.is_success() || !fault::is_passing(said.status, &value(&said.bytes)) {
+                return Ok(said);
             }
             tokio::time::sleep(pause).await;
         }
@@ -178,7 +208,7 @@ impl Cluster {
     }
 
     /// One call without a pause, to the first node that can be connected to.
-    pub(super) async fn once(&self, call: &Call<'_>) -> Result<Answer, reqwest::Error> {
+    pub(super) async fn once(&self, call: &Call<'_>) -> Result<Said, reqwest::Error> {
         let first = self.current.load(Ordering::Relaxed);
         let mut tried = 0;
         loop {
@@ -197,7 +227,7 @@ impl Cluster {
         }
     }
 
-    async fn attempt(&self, node: &Node, call: &Call<'_>) -> Result<Answer, reqwest::Error> {
+    async fn attempt(&self, node: &Node, call: &Call<'_>) -> Result<Said, reqwest::Error> {
         let mut url = node.url.clone();
         url.set_path(&format!("{}{}", node.url.path(), call.path));
         if !call.query.is_empty() {
@@ -221,11 +251,8 @@ impl Cluster {
         }
         let response = node.client.execute(request).await?;
         let status = response.status().as_u16();
-        let body = response.bytes().await?;
-        Ok(Answer {
-            status,
-            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        })
+        let bytes = response.bytes().await?;
+        Ok(Said { status, bytes })
     }
 }
 

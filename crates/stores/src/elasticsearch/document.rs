@@ -1,15 +1,21 @@
 //! Documents and records (1.30.8: common/persistence/visibility/store/elasticsearch/visibility_store.go,
 //! `GenerateESDoc`, `ParseESDoc` and `GetDocID`).
 
+use std::fmt;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossfade_visibility::ports::{Error, OpenExecution};
 use crossfade_visibility::record::{Key, Record};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
-/// A time that was never set, as the SQL stores keep it (1.30.8: sqlplugin/*/typeconv.go); here the field is absent.
-const UNSET: &str = "1000-01-01T00:00:00Z";
+/// A time that was never set, 1000-01-01T00:00:00Z, as the SQL stores keep it (1.30.8: sqlplugin/*/typeconv.go); here the
+/// field is absent.
+const UNSET: Timestamp = Timestamp::constant(-30_610_224_000, 0);
 
 /// The names of `WorkflowExecutionStatus` by number (api: enums/v1/workflow.proto, as Go's helpers shorten them).
 const STATUS: [&str; 9] = [
@@ -22,6 +28,30 @@ const STATUS: [&str; 9] = [
     "ContinuedAsNew",
     "TimedOut",
     "Paused",
+];
+
+/// The fields that are no search attributes.
+const FIELDS: [&str; 20] = [
+    "VisibilityTaskKey",
+    "NamespaceId",
+    "WorkflowId",
+    "RunId",
+    "WorkflowType",
+    "StartTime",
+    "ExecutionTime",
+    "CloseTime",
+    "ExecutionStatus",
+    "TaskQueue",
+    "HistoryLength",
+    "HistorySizeBytes",
+    "ExecutionDuration",
+    "StateTransitionCount",
+    "ParentWorkflowId",
+    "ParentRunId",
+    "RootWorkflowId",
+    "RootRunId",
+    "Memo",
+    "MemoEncoding",
 ];
 
 /// The most bytes that a document's id can have.
@@ -51,80 +81,187 @@ pub(super) fn has_cut_id(record: &Record) -> bool {
     record.workflow_id.len() + record.key.run_id.len() + 1 > LONGEST_ID
 }
 
-/// The document that the server would write of a record.
-pub(super) fn of(record: &Record) -> Value {
-    // Search attributes first: a name of a field of its own can be none of them.
-    let mut document: Map<String, Value> = record
-        .search_attributes
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let mut set = |name: &str, value: Option<Value>| match value {
-        Some(value) => {
-            document.insert(name.to_owned(), value);
+/// The document that the server would write of a record. It is written as it is gone through: a copy spends most of its
+/// own time here.
+pub(super) struct Source<'a>(pub(super) &'a Record);
+
+impl Serialize for Source<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = self.0;
+        let mut document = serializer.serialize_map(None)?;
+        for (name, value) in &record.search_attributes {
+            // A name of a field of its own can be none of theirs.
+            if !value.is_null() && !FIELDS.contains(&name.as_str()) {
+                document.serialize_entry(name, value)?;
+            }
         }
-        None => {
-            document.shift_remove(name);
+        let mut text = |name: &str, text: Option<&str>| match text {
+            Some(text) => document.serialize_entry(name, text),
+            None => Ok(()),
+        };
+        text("VisibilityTaskKey", record.task_key.as_deref())?;
+        text("NamespaceId", Some(&record.key.namespace_id))?;
+        text("WorkflowId", Some(&record.workflow_id))?;
+        text("RunId", Some(&record.key.run_id))?;
+        text("WorkflowType", Some(&record.workflow_type))?;
+        text("TaskQueue", Some(&record.task_queue))?;
+        text("ParentWorkflowId", record.parent_workflow_id.as_deref())?;
+        text("ParentRunId", record.parent_run_id.as_deref())?;
+        text("RootWorkflowId", record.root_workflow_id.as_deref())?;
+        text("RootRunId", record.root_run_id.as_deref())?;
+        if let Some(memo) = record.memo.as_ref().filter(|memo| !memo.is_empty()) {
+            text("Memo", Some(&BASE64_STANDARD.encode(memo)))?;
+            text("MemoEncoding", Some(&record.memo_encoding))?;
         }
-    };
-    let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
-    set("VisibilityTaskKey", text(&record.task_key));
-    set("NamespaceId", Some(json!(record.key.namespace_id)));
-    set("WorkflowId", Some(json!(record.workflow_id)));
-    set("RunId", Some(json!(record.key.run_id)));
-    set("WorkflowType", Some(json!(record.workflow_type)));
-    set("StartTime", time(record.start_time));
-    set("ExecutionTime", time(record.execution_time));
-    set("CloseTime", record.close_time.and_then(time));
-    set("ExecutionStatus", Some(status_name(record.status)));
-    set("TaskQueue", Some(json!(record.task_queue)));
-    set("HistoryLength", record.history_length.map(Value::from));
-    set("HistorySizeBytes", record.history_size_bytes.map(Value::from));
-    set("ExecutionDuration", record.execution_duration.map(Value::from));
-    set("StateTransitionCount", record.state_transition_count.map(Value::from));
-    set("ParentWorkflowId", text(&record.parent_workflow_id));
-    set("ParentRunId", text(&record.parent_run_id));
-    set("RootWorkflowId", text(&record.root_workflow_id));
-    set("RootRunId", text(&record.root_run_id));
-    let memo = record.memo.as_ref().filter(|memo| !memo.is_empty());
-    set("Memo", memo.map(|memo| json!(BASE64_STANDARD.encode(memo))));
-    set("MemoEncoding", memo.map(|_| json!(record.memo_encoding)));
-    Value::Object(document)
+        for (name, at) in [
+            ("StartTime", Some(record.start_time)),
+            ("ExecutionTime", Some(record.execution_time)),
+            ("CloseTime", record.close_time),
+        ] {
+            if let Some(at) = at.filter(|at| *at != UNSET) {
+                document.serialize_entry(name, &at)?;
+            }
+        }
+        for (name, number) in [
+            ("HistoryLength", record.history_length),
+            ("HistorySizeBytes", record.history_size_bytes),
+            ("ExecutionDuration", record.execution_duration),
+            ("StateTransitionCount", record.state_transition_count),
+        ] {
+            if let Some(number) = number {
+                document.serialize_entry(name, &number)?;
+            }
+        }
+        match status_name(record.status) {
+            Some(name) => document.serialize_entry("ExecutionStatus", name)?,
+            None => document.serialize_entry("ExecutionStatus", &record.status)?,
+        }
+        document.end()
+    }
 }
 
-fn time(at: Timestamp) -> Option<Value> {
-    let text = at.to_string();
-    (text != UNSET).then(|| json!(text))
-}
-
-/// A status that has no name yet is kept as its number.
-fn status_name(status: i32) -> Value {
+/// `None` for a status that has no name yet: it is kept as its number.
+fn status_name(status: i32) -> Option<&'static str> {
     usize::try_from(status)
         .ok()
         .and_then(|status| STATUS.get(status))
-        .map_or_else(|| json!(status), |name| json!(name))
+        .copied()
+}
+
+/// The fields of a document as they come: those of its own each in its place, and its search attributes.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    own: [Value; FIELDS.len()],
+    attributes: Map<String, Value>,
+}
+
+/// The name of a field: its place, if it is none of a search attribute.
+enum Name {
+    Own(usize),
+    Attribute(String),
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl Visitor<'_> for Names {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                let own = FIELDS.iter().position(|field| *field == name);
+                Ok(own.map_or_else(|| Name::Attribute(name.to_owned()), Name::Own))
+            }
+        }
+        deserializer.deserialize_str(Names)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Document;
+        impl<'de> Visitor<'de> for Document {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a document")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(name) = document.next_key()? {
+                    match name {
+                        Name::Own(place) => fields.own[place] = document.next_value()?,
+                        Name::Attribute(name) => drop(fields.attributes.insert(name, document.next_value()?)),
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Document)
+    }
+}
+
+/// A page of hits as a search or a scroll answers it: read into its fields at once, since a copy reads every record.
+#[derive(Deserialize)]
+pub(super) struct Page {
+    /// What the next page of a scroll is asked for by.
+    #[serde(rename = "_scroll_id")]
+    pub(super) scroll: Option<String>,
+    #[serde(default)]
+    timed_out: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    hits: Hits,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
+}
+
+#[derive(Deserialize)]
+struct Hits {
+    hits: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    #[serde(rename = "_version")]
+    version: Option<i64>,
+    #[serde(rename = "_source", default)]
+    source: Fields,
+}
+
+impl Page {
+    /// Whether every shard answered in full.
+    pub(super) fn is_whole(&self) -> bool {
+        self.shards.failed == 0 && !self.timed_out
+    }
+
+    /// The records of the page.
+    pub(super) fn records(self, store: &str) -> Result<Vec<Record>, Error> {
+        let found = self.hits.hits.into_iter();
+        found
+            .map(|found| Parser::new(store, found.source)?.record(found.version))
+            .collect()
+    }
 }
 
 /// A hit of a search with `_source` and `version`, as a record.
 pub(super) fn hit(store: &str, hit: &mut Value) -> Result<Hit, Error> {
     let id = hit["_id"].as_str().unwrap_or_default().to_owned();
     let version = hit["_version"].as_i64();
-    let source = match hit.get_mut("_source").map(Value::take) {
-        Some(Value::Object(source)) => source,
-        _ => Map::new(),
-    };
-    let record = Parser::new(store, source)?.record(version)?;
+    let record = Parser::new(store, fields(hit))?.record(version)?;
     Ok(Hit { id, record })
 }
 
 /// A hit as an open execution.
 pub(super) fn open_execution(store: &str, hit: &mut Value) -> Result<OpenExecution, Error> {
-    let source = match hit.get_mut("_source").map(Value::take) {
-        Some(Value::Object(source)) => source,
-        _ => Map::new(),
-    };
-    let mut parser = Parser::new(store, source)?;
+    let mut parser = Parser::new(store, fields(hit))?;
     Ok(OpenExecution {
         workflow_id: parser.text("WorkflowId")?.unwrap_or_default(),
         workflow_type: parser.text("WorkflowType")?.unwrap_or_default(),
@@ -133,15 +270,21 @@ pub(super) fn open_execution(store: &str, hit: &mut Value) -> Result<OpenExecuti
     })
 }
 
-/// Takes a document apart, field by field; what is left in the end are its search attributes.
+/// The fields of a hit; none of one without a document.
+fn fields(hit: &mut Value) -> Fields {
+    let source = hit.get_mut("_source").map(Value::take).unwrap_or_default();
+    Fields::deserialize(source).unwrap_or_default()
+}
+
+/// Takes a document apart, field by field.
 struct Parser<'a> {
     store: &'a str,
     key: Key,
-    fields: Map<String, Value>,
+    fields: Fields,
 }
 
 impl<'a> Parser<'a> {
-    fn new(store: &'a str, fields: Map<String, Value>) -> Result<Self, Error> {
+    fn new(store: &'a str, fields: Fields) -> Result<Self, Error> {
         let mut parser = Self {
             store,
             key: Key::new("?", "?"),
@@ -156,14 +299,13 @@ impl<'a> Parser<'a> {
     }
 
     fn record(mut self, version: Option<i64>) -> Result<Record, Error> {
-        let unset = UNSET.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         Ok(Record {
             version,
             workflow_id: self.text("WorkflowId")?.unwrap_or_default(),
             workflow_type: self.text("WorkflowType")?.unwrap_or_default(),
             status: self.status()?,
-            start_time: self.time("StartTime")?.unwrap_or(unset),
-            execution_time: self.time("ExecutionTime")?.unwrap_or(unset),
+            start_time: self.time("StartTime")?.unwrap_or(UNSET),
+            execution_time: self.time("ExecutionTime")?.unwrap_or(UNSET),
             close_time: self.time("CloseTime")?,
             history_length: self.number("HistoryLength")?,
             history_size_bytes: self.number("HistorySizeBytes")?,
@@ -177,13 +319,14 @@ impl<'a> Parser<'a> {
             root_workflow_id: self.text("RootWorkflowId")?,
             root_run_id: self.text("RootRunId")?,
             task_key: self.text("VisibilityTaskKey")?,
-            search_attributes: self.fields,
+            search_attributes: self.fields.attributes,
             key: self.key,
         })
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.fields.shift_remove(name).filter(|value| !value.is_null())
+        let place = FIELDS.iter().position(|field| *field == name)?;
+        Some(self.fields.own[place].take()).filter(|value| !value.is_null())
     }
 
     fn text(&mut self, name: &'static str) -> Result<Option<String>, Error> {
@@ -252,7 +395,13 @@ impl<'a> Parser<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn of(record: &Record) -> Value {
+        serde_json::to_value(Source(record)).expect("a document")
+    }
 
     fn parse(source: Value) -> Result<Record, Error> {
         hit("s", &mut json!({"_id": "w~r", "_version": 7, "_source": source})).map(|hit| hit.record)
@@ -285,7 +434,10 @@ mod tests {
         )
         .expect("a record");
         assert_eq!(record.start_time.to_string(), "2024-01-01T00:00:00.123456789Z");
-        assert_eq!((record.status, record.execution_time.to_string().as_str()), (2, UNSET));
+        assert_eq!(
+            (record.status, record.execution_time.to_string().as_str()),
+            (2, "1000-01-01T00:00:00Z")
+        );
         assert_eq!(of(&record).get("ExecutionTime"), None);
         for (field, value) in [
             ("StartTime", json!("sensitive")),

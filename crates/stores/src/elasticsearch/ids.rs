@@ -35,6 +35,20 @@ impl Elasticsearch {
         Ok(versions)
     }
 
+    /// Which of `records` are not where the server puts them; those with an id that it may have cut otherwise among them.
+    pub(super) async fn absent_by_id(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        let (cut, usual): (Vec<&Record>, Vec<&Record>) =
+            records.iter().partition(|record| document::has_cut_id(record));
+        let mut absent: Vec<Key> = cut.into_iter().map(|record| record.key.clone()).collect();
+        for records in usual.chunks(KEYS_AT_ONCE) {
+            let ids: Vec<String> = records.iter().map(|record| document::id(record)).collect();
+            let found = self.versions_at(&ids).await?;
+            let lacking = records.iter().zip(found).filter(|(_, version)| version.is_none());
+            absent.extend(lacking.map(|(record, _)| record.key.clone()));
+        }
+        Ok(absent)
+    }
+
     /// The version of each document, in the order of `ids`.
     async fn versions_at(&self, ids: &[String]) -> Result<Vec<Option<i64>>, Error> {
         let answer = self

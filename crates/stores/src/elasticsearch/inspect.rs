@@ -258,7 +258,7 @@ async fn probe(cluster: &Cluster, index: &str) -> Result<(), String> {
     );
     let call = Call {
         method: Method::POST,
-        body: Body::Lines(lines),
+        body: Body::Lines(lines.into()),
         ..Call::get(format!("{index}/_bulk"))
     };
     let answer = cluster.ask(call).await.map_err(words)?;

@@ -46,7 +46,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use self::client::{Body, Call, Cluster, LONG, USUAL};
-use self::document::Hit;
+use self::document::{Hit, Page};
 pub(crate) use self::entry::ElasticsearchEntry;
 pub(crate) use self::fields::map_fields;
 pub(crate) use self::inspect::{inspect, limits};
@@ -134,23 +134,47 @@ impl Elasticsearch {
 
     /// One search, in full or not at all.
     async fn search(&self, body: &Value, timeout: Duration) -> Result<Value, Error> {
-        let answer = self
-            .cluster
-            .ask(Call {
-                method: Method::POST,
-                path: format!("{}/_search", self.index),
-                query: &[("allow_partial_search_results", "false")],
-                body: Body::Json(body.to_string()),
-                timeout,
-            })
-            .await?;
+        let answer = self.cluster.ask(self.searching(body, timeout)).await?;
         if answer["timed_out"] == true {
-            return Err(Error::Busy {
-                store: self.cluster.name.clone(),
-                reason: "a search timed out".to_owned(),
-            });
+            return Err(self.not_whole());
         }
         Ok(answer)
+    }
+
+    fn searching(&self, body: &Value, timeout: Duration) -> Call<'static> {
+        Call {
+            method: Method::POST,
+            path: format!("{}/_search", self.index),
+            query: &[("allow_partial_search_results", "false")],
+            body: Body::Json(body.to_string()),
+            timeout,
+        }
+    }
+
+    fn not_whole(&self) -> Error {
+        Error::Busy {
+            store: self.cluster.name.clone(),
+            reason: "not every shard of the index answered in time".to_owned(),
+        }
+    }
+
+    /// The records that a call finds, and what the next page of a scroll is asked for by. They are read beside whoever
+    /// asks: a page is read while others are written.
+    async fn found(&self, call: Call<'_>) -> Result<(Option<String>, Vec<Record>), Error> {
+        let answer = self.cluster.ask_in_bytes(call).await?;
+        let store = self.cluster.name.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let page = serde_json::from_slice::<Page>(&answer);
+            let whole = page.ok().filter(Page::is_whole);
+            whole
+                .map(|page| Ok((page.scroll.clone(), page.records(&store)?)))
+                .transpose()
+        });
+        let read = read.await.map_err(|error| Error::Failed {
+            store: self.cluster.name.clone(),
+            reason: error.to_string(),
+        })?;
+        read?.ok_or_else(|| self.not_whole())
     }
 
     /// The hits of a search.
@@ -307,6 +331,11 @@ impl Read for Elasticsearch {
 
     async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
         self.versions_by_id(records).await
+    }
+
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        let suspects = self.absent_by_id(records).await?;
+        self.confirm_gone(suspects).await
     }
 
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {

@@ -15,6 +15,7 @@ use crossfade_visibility::record::{Key, Record};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::client::USUAL;
 use super::{Elasticsearch, document};
 
 /// The beginning of a UUID as a number: its first 12 digits.
@@ -113,11 +114,8 @@ impl Elasticsearch {
                 "size": limit, "version": true, "track_total_hits": false, "sort": ["RunId"],
                 "query": {"bool": {"filter": [{"term": {"NamespaceId": namespace}}, {"range": {"RunId": run}}]}},
             });
-            let mut hits = self.hits(&body).await?;
-            if !hits.is_empty() {
-                let records = hits.iter_mut().map(|hit| document::hit(&self.cluster.name, hit));
-                let records: Result<Vec<Record>, Error> = records.map(|hit| hit.map(|hit| hit.record)).collect();
-                let records = records?;
+            let (_, records) = self.found(self.searching(&body, USUAL)).await?;
+            if !records.is_empty() {
                 // A full page tells only of the part of its window up to its last record.
                 let end = match records.last() {
                     Some(last) if records.len() == limit => Some(last.key.run_id.as_str()),

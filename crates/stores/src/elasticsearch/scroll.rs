@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Body, Call, USUAL};
-use super::{Elasticsearch, LARGEST_PAGE, document};
+use super::{Elasticsearch, LARGEST_PAGE};
 
 /// How long the cluster keeps the view after each page: also a slow target has taken a page by then.
 const KEPT_FOR: &str = "10m";
@@ -55,24 +55,14 @@ impl Scroll<'_> {
             }
             Some(id) => json!({"scroll": KEPT_FOR, "scroll_id": id}),
         };
-        let mut answer = store.cluster.ask(self.call(body)).await.map_err(|error| match error {
+        let found = store.found(self.call(body)).await;
+        let (id, records) = found.map_err(|error| match error {
             // The view is gone: it was not asked for too long, or its node is.
             Error::Schema { store, reason } if self.id.is_some() => Error::Busy { store, reason },
             other => other,
         })?;
-        self.id = answer["_scroll_id"].as_str().map(str::to_owned);
-        let is_whole = answer.pointer("/_shards/failed").and_then(Value::as_u64) == Some(0);
-        let hits = answer.pointer_mut("/hits/hits").map(Value::take);
-        match hits {
-            Some(Value::Array(mut hits)) if is_whole && answer["timed_out"] != true => hits
-                .iter_mut()
-                .map(|hit| document::hit(&store.cluster.name, hit).map(|hit| hit.record))
-                .collect(),
-            _ => Err(Error::Busy {
-                store: store.cluster.name.clone(),
-                reason: "not every shard of the index answered".to_owned(),
-            }),
-        }
+        self.id = id;
+        Ok(records)
     }
 
     fn call(&self, body: Value) -> Call<'static> {

@@ -23,7 +23,8 @@
 use crossfade_visibility::ports::{Condemned, Error, Rewrite};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,13 @@ const NAMED: usize = 20;
 /// over before a delete in between is forgotten.
 const SINCE_SEEN: Duration = Duration::from_secs(15);
 
+/// Bytes of an ordinary document and its action.
+const ROOM: usize = 1_536;
+
 /// One action of a bulk, with its lines.
 struct Item {
     key: Key,
-    lines: String,
+    lines: Vec<u8>,
 }
 
 /// What one request came to.
@@ -54,25 +58,67 @@ struct Sent {
     refused: Vec<(Key, String)>,
 }
 
+/// What is to be done, as a bulk's line says it.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Action<'a> {
+    Index(Document<'a>),
+    Delete(Document<'a>),
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "_id")]
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version_type: Option<&'static str>,
+}
+
 impl Item {
-    fn index(record: &Record, id: &str, version: i64, version_type: &str) -> Self {
-        let action = json!({"index": {"_id": id, "version": version, "version_type": version_type}});
+    fn index(record: &Record, id: &str, version: i64, version_type: &'static str) -> Self {
+        let mut lines = Vec::with_capacity(ROOM);
+        let (version, version_type) = (Some(version), Some(version_type));
+        line(
+            &mut lines,
+            &Action::Index(Document {
+                id,
+                version,
+                version_type,
+            }),
+        );
+        line(&mut lines, &document::Source(record));
         Self {
             key: record.key.clone(),
-            lines: format!("{action}\n{}\n", document::of(record)),
+            lines,
         }
     }
 
-    fn delete(key: &Key, id: &str, at_most: Option<i64>) -> Self {
-        let action = match at_most {
-            Some(version) => json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}}),
-            None => json!({"delete": {"_id": id}}),
-        };
+    fn delete(key: &Key, id: &str, version: Option<i64>) -> Self {
+        let mut lines = Vec::new();
+        let version_type = version.map(|_| "external_gte");
+        line(
+            &mut lines,
+            &Action::Delete(Document {
+                id,
+                version,
+                version_type,
+            }),
+        );
         Self {
             key: key.clone(),
-            lines: format!("{action}\n"),
+            lines,
         }
     }
+}
+
+/// Appends a value and the end of its line.
+fn line(lines: &mut Vec<u8>, value: &impl Serialize) {
+    // Nothing that is written here can fail: neither the memory it goes to, nor texts as names.
+    let written = serde_json::to_writer(&mut *lines, value);
+    debug_assert!(written.is_ok(), "{written:?}");
+    lines.push(b'\n');
 }
 
 impl Elasticsearch {
@@ -206,14 +252,17 @@ impl Elasticsearch {
 
     /// Sends one request. One that is too long is cut in two, which are added to `requests`.
     async fn send(&self, items: Vec<Item>, requests: &mut Vec<Vec<Item>>) -> Result<Sent, Error> {
-        let body: String = items.iter().map(|item| item.lines.as_str()).collect();
+        let mut body = Vec::with_capacity(items.iter().map(|item| item.lines.len()).sum());
+        for item in &items {
+            body.extend_from_slice(&item.lines);
+        }
         let bytes = body.len();
         self.written.store(true, Ordering::SeqCst);
         let call = Call {
             method: Method::POST,
             path: format!("{}/_bulk", self.index),
-            query: &[],
-            body: Body::Lines(body),
+            query: &[("filter_path", "items.*.status,items.*.error")],
+            body: Body::Lines(body.into()),
             timeout: USUAL,
         };
         let begun = Instant::now();

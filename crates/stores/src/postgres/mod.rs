@@ -305,6 +305,24 @@ impl Read for Postgres {
             .collect()
     }
 
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (namespaces, runs) = halves(records.iter().map(|record| &record.key));
+        let rows = self
+            .query(include_str!("../../sql/postgres/gone.sql"), &[&namespaces, &runs])
+            .await?;
+        let place = |row: &Row| row.try_get::<_, i64>(0).map_err(|error| self.fault(&error));
+        let places: Result<Vec<i64>, Error> = rows.iter().map(place).collect();
+        let record = |place: i64| records.get(usize::try_from(place - 1).ok()?);
+        Ok(places?
+            .into_iter()
+            .filter_map(record)
+            .map(|record| record.key.clone())
+            .collect())
+    }
+
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         let rows = match namespace_id {
             None => self.query(include_str!("../../sql/postgres/count.sql"), &[]).await?,

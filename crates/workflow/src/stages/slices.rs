@@ -11,7 +11,7 @@ use crossfade_plan::{
     order::{CompareRecords, Compared, Copied, CopyRecords},
     problem::Problem,
     progress::Progress,
-    slices::{Slice, Slices},
+    slices::{Rates, Slice, Slices},
     throttle::Throttle,
 };
 use futures_util::{FutureExt, future::poll_fn};
@@ -48,7 +48,7 @@ pub(super) async fn copy(ctx: &Ctx) -> Result<(), Halt> {
                 cursor: slice.cursor.clone(),
                 until: slice.until.clone(),
                 records_per_second: slice.records_per_second,
-                throttle: share(ctx),
+                throttle: throttle(ctx, slice),
                 budget_seconds,
             },
             add: |progress: &mut Progress, number, step: Option<&Copied>| progress.copy.add(number, step),
@@ -81,7 +81,7 @@ pub(super) async fn compare(ctx: &Ctx) -> Result<(), Halt> {
                 repair: true,
                 refresh: refresh.clone(),
                 attributes: attributes.clone(),
-                throttle: share(ctx),
+                throttle: throttle(ctx, slice),
                 budget_seconds,
             },
             add: |progress: &mut Progress, number, step: Option<&Compared>| {
@@ -93,9 +93,12 @@ pub(super) async fn compare(ctx: &Ctx) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What one of the slices under way may do of what the operator allows.
-fn share(ctx: &Ctx) -> Throttle {
-    read(ctx, |progress| progress.throttle.share(progress.spec.slices.at_once))
+/// What the operator wants, with the slice's share of what may be read.
+fn throttle(ctx: &Ctx, slice: &Slice) -> Throttle {
+    Throttle {
+        source_records_per_second: slice.source_records_per_second,
+        ..read(ctx, |progress| progress.throttle)
+    }
 }
 
 /// One pass over all records: what is done in each slice, and where that is noted.
@@ -170,9 +173,13 @@ where
     fn hand_out<'a>(&self, ctx: &'a Ctx, stop: &WorkflowCancellationToken) -> Vec<Work<'a, A::Output>> {
         let (slices, short) = change(ctx, |progress| {
             let (at_once, rate) = (progress.spec.slices.at_once, progress.records_per_second);
+            let rates = Rates {
+                target: rate,
+                source: progress.throttle.source_records_per_second,
+            };
             let cuts = std::mem::take(&mut progress.cuts);
             let slices = (self.slices)(progress);
-            let handed_out = slices.hand_out(&cuts, at_once, rate);
+            let handed_out = slices.hand_out(&cuts, at_once, rates);
             let short = slices.is_short(at_once, rate);
             progress.cuts = cuts;
             (handed_out, short)

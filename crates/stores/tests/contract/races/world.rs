@@ -226,6 +226,9 @@ impl Read for Port<'_> {
     async fn versions_of(&self, records: &[Record]) -> Result<BTreeMap<Key, Option<i64>>, Error> {
         self.amid(self.server.store.read().versions_of(records)).await
     }
+    async fn gone(&self, records: &[Record]) -> Result<Vec<Key>, Error> {
+        self.amid(self.server.store.read().gone(records)).await
+    }
     async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
         self.amid(self.server.store.read().digests(question)).await
     }
