@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cases::{Scope, Spent};
 use crate::job::Kind;
 use crate::measure::{Case, note, say};
-use crate::stand::Stand;
+use crate::stand::{Peers, Stand};
 
 #[derive(Debug, Parser)]
 #[command(about = "Copy and compare against the bounds of the stores, on real servers")]
@@ -63,6 +63,12 @@ struct Options {
     /// Leave out what others take, which is most of the time.
     #[arg(long)]
     without_peers: bool,
+    /// The program `elasticdump`, to be measured as well.
+    #[arg(long, value_name = "FILE")]
+    elasticdump: Option<PathBuf>,
+    /// A Python with psycopg 3 and elasticsearch-py 7, to be measured as well.
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
     /// Count instructions per record as well, by valgrind (needs 3,000 records).
     #[arg(long)]
     instructions: bool,
@@ -77,6 +83,13 @@ impl Options {
             records: self.records,
             rounds: self.rounds,
             peers: !self.without_peers,
+        }
+    }
+
+    fn peers(&self) -> Peers {
+        Peers {
+            elasticdump: self.elasticdump.clone(),
+            python: self.python.clone(),
         }
     }
 }
@@ -95,17 +108,17 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Copy(options) => {
-            let stand = Stand::read(&options.stores)?;
+            let stand = Stand::read(&options.stores, options.peers())?;
             let results = cases::copy::run(&stand, options.scope()).await?;
             tell("copy", &options, &stand, Some(Kind::Copy), results).await
         }
         Command::Compare(options) => {
-            let stand = Stand::read(&options.stores)?;
+            let stand = Stand::read(&options.stores, options.peers())?;
             let results = cases::compare::run(&stand, options.scope()).await?;
             tell("compare", &options, &stand, Some(Kind::Compare), results).await
         }
         Command::Scale { options, distance_ms } => {
-            let stand = Stand::read(&options.stores)?;
+            let stand = Stand::read(&options.stores, options.peers())?;
             let one_way = Duration::from_millis(distance_ms);
             let results = cases::scale::run(&stand, options.scope(), one_way).await?;
             say(&format!("{distance_ms} ms to the stores, {distance_ms} ms back"));

@@ -1,6 +1,7 @@
 //! The real servers that are measured on, and what the stores alone can do: bounds and peers.
 
 mod elasticsearch;
+mod peers;
 mod postgres;
 mod processors;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use self::elasticsearch::Elasticsearch;
+pub(crate) use self::peers::Peers;
 pub(crate) use self::postgres::Postgres;
 use self::processors::Server;
 pub(crate) use self::processors::TICKS;
@@ -23,6 +25,8 @@ const HANDS: usize = 2;
 pub(crate) struct Stand {
     pub(crate) postgres: Postgres,
     pub(crate) elasticsearch: Elasticsearch,
+    /// Who else is measured.
+    pub(crate) peers: Peers,
     /// Where what is loaded again and again is kept.
     pub(crate) folder: tempfile::TempDir,
     postgres_server: Option<Server>,
@@ -47,7 +51,7 @@ impl Stand {
     ///
     /// # Errors
     /// When the file cannot be read or lacks something.
-    pub(crate) fn read(file: &Path) -> Result<Self> {
+    pub(crate) fn read(file: &Path, peers: Peers) -> Result<Self> {
         let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let stores: Value = serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
         let (postgres, elasticsearch) = (
@@ -59,6 +63,7 @@ impl Stand {
             elasticsearch_server: Server::at(elasticsearch.port()?)?,
             postgres,
             elasticsearch,
+            peers,
             folder: tempfile::Builder::new().prefix("crossfade-bench-").tempdir()?,
         })
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use e2e::bare::BareStores;
 
-use crate::terminal;
+use crate::{peers, terminal};
 
 /// Elasticsearch's heap: enough not to be what is measured.
 const HEAP_MEGABYTES: u32 = 1_024;
@@ -48,6 +48,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     // Before the servers are there: what is measured must not meet a compiler.
     succeed(&mut bench(&["build"]))?;
+    let mut others = Vec::new();
+    let measures_others = !arguments.options.iter().any(|option| option == "--without-peers");
+    if matches!(arguments.name, Name::Copy) && measures_others {
+        others = peers::arguments(terminal::progress().as_ref())?;
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let stores = runtime.block_on(BareStores::start(HEAP_MEGABYTES, terminal::progress().as_ref()))?;
     let output = Path::new("target/bench");
@@ -57,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .arg(stores.entries())
             .arg("--output")
             .arg(output)
+            .args(others)
             .args(&arguments.options),
     );
     let stopped = stores.finish();

@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod demo;
+mod peers;
 mod servers;
 mod terminal;
 mod verify;

@@ -120,9 +120,11 @@ async fn to_indexed_postgres(stand: &Stand, source: &Prepared) -> Result<Round> 
     Ok(round)
 }
 
+/// With refreshes set aside meanwhile, by the bound and by us.
 async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: &str) -> Result<Round> {
     let elasticsearch = &stand.elasticsearch;
     elasticsearch.fresh("target").await?;
+    elasticsearch.set_refreshing_aside("target").await?;
     let ((), bound) = stand.taken(elasticsearch.load("target", &source.bodies)).await?;
     elasticsearch.expect("target", scope.records).await?;
 
@@ -133,7 +135,7 @@ async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: 
     } else {
         stand.postgres.entry(SOURCE)
     };
-    let job = Job::whole(Kind::Copy, &from, &elasticsearch.entry("target"));
+    let job = Job::whole(Kind::Fill, &from, &elasticsearch.entry("target"));
     let mut refreshing = 0.0;
     let all = stand.taken(async {
         let done = job.spawn(&[]).await?.0;
@@ -144,26 +146,40 @@ async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: 
     let mut round = Round::with_stores(done, bound, ours);
     round.seconds += refreshing;
     elasticsearch.expect("target", scope.records).await?;
+    if scope.peers {
+        peers(stand, scope, is_from_index, &mut round).await?;
+    }
+    elasticsearch.drop("target").await?;
+    Ok(round)
+}
 
-    if scope.peers && is_from_index {
-        for (peer, slices) in [("reindex", 1), ("reindex_2_slices", 2)] {
-            elasticsearch.fresh("target").await?;
-            let seconds = timed(elasticsearch.reindex(INDEX, "target", slices)).await?;
-            elasticsearch.expect("target", scope.records).await?;
-            round.peers.insert(peer.to_owned(), seconds);
-        }
+/// What others take to fill the index, each as its users run it.
+async fn peers(stand: &Stand, scope: Scope, is_from_index: bool, round: &mut Round) -> Result<()> {
+    let elasticsearch = &stand.elasticsearch;
+    let names: &[&str] = match is_from_index {
+        true => &["reindex", "reindex_2_slices", "elasticdump"],
+        false => &["psycopg_parallel_bulk"],
+    };
+    for peer in names {
         elasticsearch.fresh("target").await?;
-        let mut is_there = false;
+        let mut is_there = true;
         let seconds = timed(async {
-            is_there = elasticsearch.elasticdump(INDEX, "target").await?;
+            match *peer {
+                "reindex" => elasticsearch.reindex(INDEX, "target", 1).await?,
+                "reindex_2_slices" => elasticsearch.reindex(INDEX, "target", 2).await?,
+                "elasticdump" => is_there = elasticsearch.elasticdump(&stand.peers, INDEX, "target").await?,
+                _ => {
+                    let database = stand.postgres.entry(SOURCE);
+                    is_there = elasticsearch.parallel_bulk(&stand.peers, &database, "target").await?;
+                }
+            }
             Ok(())
         });
         let seconds = seconds.await?;
         if is_there {
             elasticsearch.expect("target", scope.records).await?;
-            round.peers.insert("elasticdump".to_owned(), seconds);
+            round.peers.insert((*peer).to_owned(), seconds);
         }
     }
-    elasticsearch.drop("target").await?;
-    Ok(round)
+    Ok(())
 }

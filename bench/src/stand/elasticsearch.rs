@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::HANDS;
+use super::{HANDS, Peers};
 use crate::records::ATTRIBUTES;
 
 /// Documents of one page of a scroll, and of one bulk request: about a megabyte.
@@ -244,28 +244,36 @@ impl Elasticsearch {
         self.refresh(to).await
     }
 
-    /// The program `elasticdump`, where the machine has it; `false` where not.
+    /// Copies one index to another by the program `elasticdump`, and refreshes; `false` where it is not there.
     ///
     /// # Errors
     /// When it fails.
-    pub(crate) async fn elasticdump(&self, from: &str, to: &str) -> Result<bool> {
-        let mut command = tokio::process::Command::new("elasticdump");
-        command.args([
-            format!("--input={}/{}", self.url, self.index(from)),
-            format!("--output={}/{}", self.url, self.index(to)),
-            "--type=data".to_owned(),
-            "--quiet".to_owned(),
-            format!("--limit={PAGE}"),
-        ]);
-        let output = match command.output().await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            output => output.context("cannot run elasticdump")?,
-        };
-        if !output.status.success() {
-            bail!("elasticdump failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
+    pub(crate) async fn elasticdump(&self, peers: &Peers, from: &str, to: &str) -> Result<bool> {
+        let place = |name| format!("{}/{}", self.url, self.index(name));
+        let is_there = peers.dump(&place(from), &place(to), PAGE).await?;
         self.refresh(to).await?;
-        Ok(true)
+        Ok(is_there)
+    }
+
+    /// Copies a database to an index by Python's drivers, and refreshes; `false` where they are not there.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub(crate) async fn parallel_bulk(&self, peers: &Peers, database: &Value, to: &str) -> Result<bool> {
+        let is_there = peers.bulk(&database["sql"], &self.url, &self.index(to)).await?;
+        self.refresh(to).await?;
+        Ok(is_there)
+    }
+
+    /// Has an index make nothing visible until it is told to: what any way to fill one begins with.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub(crate) async fn set_refreshing_aside(&self, name: &str) -> Result<()> {
+        let path = format!("{}/_settings", self.index(name));
+        self.ask(Method::PUT, &path, &json!({"index": {"refresh_interval": "-1"}}))
+            .await?;
+        Ok(())
     }
 
     /// Reads all documents once and looks at none; gives their number.
