@@ -27,7 +27,7 @@ pub(crate) type Ctx = WorkflowContext<VisibilityMigration>;
 
 /// A history of this many events is continued as new at the next safe place. The server suggests it at some
 /// thousands; this keeps every query and replay quick.
-const HISTORY_LIMIT: u32 = 1_000;
+pub(crate) const HISTORY_LIMIT: u32 = 1_000;
 
 /// Why a stage stops before it is done.
 pub(crate) enum Halt {

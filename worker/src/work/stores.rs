@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crossfade_config::StaticConfig;
 use crossfade_plan::{
-    indexes::IndexFact,
     order::{Context, NamespaceRecords, StoreFact, StoreFacts},
     plan,
     problem::{Code, Problem},
@@ -20,7 +19,7 @@ use super::{
     host_files::read_static,
     indexing, keeping,
     problems::{call, file_problem, open as open_problem, store as store_problem},
-    secrets,
+    secrets, throttling,
 };
 
 /// Where the spec says what the source is.
@@ -168,10 +167,17 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         })
         .collect();
     let mut indexes = None;
+    let mut opened_target = None;
     if target.as_ref().is_some_and(|target| target.schema.is_present()) {
         no_strangers(context).await.map_err(|problem| vec![problem])?;
-        indexes = target_indexes(context).await.map_err(|problem| vec![problem])?;
+        // Not kept: its schema may still be to be changed.
+        opened_target = crossfade_stores::open(&entry).await.ok();
     }
+    if let Some(target) = &opened_target {
+        indexes = indexing::look(target).await.map_err(|problem| vec![problem])?;
+    }
+    let watched: Vec<&Store> = [&opened].into_iter().chain(&opened_target).collect();
+    let blind_spots = throttling::blind_spots(&context.spec, &watched).await;
     let limits = match &target {
         Some(target) => Some(target.limits),
         None => crossfade_stores::limits(&entry).map_err(|error| vec![open_problem(&error, "target.datastore")])?,
@@ -189,6 +195,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
     let mut warnings = source.warnings.clone();
     warnings.extend(target.iter().flat_map(|target| target.warnings.clone()));
     warnings.extend(looked.caveat(records));
+    warnings.extend(blind_spots.map_err(|problem| vec![problem])?);
     warnings.extend(target.as_ref().and_then(|target| short_of_space(&source, target)));
     Ok(StoreFacts {
         source: StoreFact {
@@ -213,14 +220,6 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         unfit: looked.unfit,
         warnings,
     })
-}
-
-/// The target's indexes, unless its schema is to be brought up to date first.
-async fn target_indexes(context: &Context) -> Result<Option<IndexFact>, Problem> {
-    match crossfade_stores::open(&target_entry(&context.spec)?).await {
-        Ok(target) => indexing::look(&target).await,
-        Err(_) => Ok(None),
-    }
 }
 
 /// Where the source's records are cut into slices.

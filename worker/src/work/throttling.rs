@@ -1,6 +1,6 @@
 //! Going only as fast as the stores and the cluster can bear.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use crossfade_cluster::task_latency::{MetricsError, TaskLatency};
@@ -10,10 +10,11 @@ use crossfade_plan::{
     spec::Spec,
     throttle::Throttle,
 };
+use crossfade_stores::Store;
 use crossfade_visibility::{
     pace::Rate,
     ports::Error,
-    pressure::{Allowed, Gauge, Governor, Level, Load},
+    pressure::{self, Allowed, Gauge, Governor, Level, Load},
 };
 use tokio::sync::Mutex;
 
@@ -85,6 +86,46 @@ impl Reins {
             ((), ()) = async { tokio::join!(source, target) } => unreachable!("governors have no end"),
         }
     }
+}
+
+/// How long preflight waits for a gauge.
+const LOOK_WITHIN: Duration = Duration::from_secs(10);
+
+/// What will not be seen of how hard stores and cluster work, in words for the plan: a store that does not tell, and what
+/// cannot be read now. Nothing where nobody is to look.
+pub(crate) async fn blind_spots(spec: &Spec, stores: &[&Store]) -> Result<Vec<String>, Problem> {
+    if !spec.throttle.automatic {
+        return Ok(Vec::new());
+    }
+    let mut gauges: Vec<Arc<dyn Gauge>> = cluster(&spec.throttle.cluster_metrics)?.into_iter().collect();
+    let mut blind = Vec::new();
+    for store in stores {
+        match store.gauge() {
+            Some(gauge) => gauges.push(gauge),
+            None => blind.push(format!(
+                "{} does not tell how hard it works: copying and comparing do not go slower on its account; give \
+                 `records_per_second` or `throttle.source_records_per_second` where that matters",
+                store.describe()
+            )),
+        }
+    }
+    let looks = gauges
+        .iter()
+        .map(|gauge| tokio::time::timeout(LOOK_WITHIN, gauge.look()));
+    for (gauge, look) in gauges.iter().zip(futures::future::join_all(looks).await) {
+        let why = match look {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", LOOK_WITHIN.as_secs()),
+        };
+        blind.push(format!(
+            "the pressure cannot be seen at {}: {why}. While that is so, copying and comparing go at no more than {} \
+             records a second, unless `throttle.automatic` is false",
+            gauge.describe(),
+            pressure::Throttle::FLOOR
+        ));
+    }
+    Ok(blind)
 }
 
 fn of_operator(records_per_second: u32) -> Limit {

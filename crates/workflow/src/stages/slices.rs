@@ -225,3 +225,52 @@ async fn first<T>(under_way: &mut Vec<Work<'_, T>>) -> (u32, Result<Option<T>, V
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use crossfade_plan::slices::{Rates, Slices, Step};
+
+    use crate::control::HISTORY_LIMIT;
+
+    /// Events of one slice that comes back: scheduled, started, asked to stop, done; and a workflow task for it.
+    const EACH: u32 = 4 + 3;
+
+    /// Events of a run that is continued, before the first slice.
+    const BEFORE: u32 = 10;
+
+    /// The most slices that there are, the most that may be under way, and none of them in time: however often each comes
+    /// back, no run has 2,000 events.
+    #[test]
+    fn no_run_of_a_migration_has_many_events() {
+        let cuts: Vec<String> = (1..256).map(|number| format!("{number:03}")).collect();
+        for at_once in [1, 4, 64] {
+            let mut slices = Slices::default();
+            slices.begin(&cuts, None);
+            let (mut runs, mut most) = (0_u32, 0);
+            while !slices.is_over() {
+                runs += 1;
+                let mut events = BEFORE;
+                loop {
+                    let is_long = events > HISTORY_LIMIT;
+                    if !is_long {
+                        slices.hand_out(&cuts, at_once, Rates::default());
+                    }
+                    let Some(slice) = slices.open.iter().find(|slice| slice.under_way).cloned() else {
+                        break;
+                    };
+                    let step = Step {
+                        // Not done before it came back ten times.
+                        done: slice.scanned >= 10,
+                        scanned: 1,
+                        ..Step::default()
+                    };
+                    slices.settle(slice.number, Some(&step));
+                    events += EACH;
+                }
+                most = most.max(events);
+            }
+            assert!(runs > 10, "continued as new {runs} times");
+            assert!(most < 2_000, "{most} events with {at_once} at once");
+        }
+    }
+}

@@ -276,6 +276,7 @@ async fn a_copy_goes_on_where_it_was(scene: &Scene) -> Result<()> {
     );
     ensure!(target.rows()? == source.rows()?, "the rows differ after the copy");
     a_slice_is_copied_alone(scene).await?;
+    throttled::what_is_not_seen_is_told_beforehand(scene, ID).await?;
     throttled::what_cannot_see_the_pressure_goes_slowly(scene, ID).await?;
     // One whose heartbeat was lost begins again and finds nothing to do; so does one with a heartbeat that makes no sense.
     for heartbeat in [
