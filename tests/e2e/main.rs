@@ -7,6 +7,7 @@ mod clocks;
 mod crash;
 mod dead_letters;
 mod gone;
+mod guard;
 mod judge;
 mod namespace_rows;
 mod postgres_to_postgres;

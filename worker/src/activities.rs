@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use crossfade_plan::{
     dead_letters::DeadLetters,
+    guard::{WatchWrites, Watched},
     indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
@@ -28,7 +29,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::work::{
     attributes,
     beat::{Beat, beating, earlier},
-    clock, comparing, copying, finishing, frontend, host_files,
+    clock, comparing, copying, finishing, frontend, guarding, host_files,
     hosts::{self, Turns},
     indexing,
     problems::failure,
@@ -157,6 +158,12 @@ impl ClusterActivities {
     async fn compare_records(ctx: ActivityContext, order: CompareRecords) -> Result<Compared, ActivityError> {
         let beat = Beat::resuming(earlier(&ctx));
         one(&ctx, &beat, comparing::run(&order, &beat)).await
+    }
+
+    #[activity(definition = contract::WatchWritesMarker)]
+    async fn watch_writes(ctx: ActivityContext, order: WatchWrites) -> Result<Watched, ActivityError> {
+        let beat = Beat::resuming(earlier(&ctx));
+        one(&ctx, &beat, guarding::watch(&order, &beat)).await
     }
 
     #[activity(definition = contract::CountDeadLettersMarker)]

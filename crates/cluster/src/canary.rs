@@ -116,6 +116,28 @@ impl CanaryError {
 /// The first canary that could not be started; those before it stay until [`remove`] or their lifetime's end.
 pub async fn start(frontend: &Frontend, flock: &Flock) -> Result<Vec<ExecutionKey>, CanaryError> {
     let ids = canary_ids(&flock.seed, &flock.namespace_id, flock.shards)?;
+    start_these(frontend, flock, ids).await
+}
+
+/// As [`start`] on some of the shards only: `count` of them, spread evenly, another set for each `turn`, so that after
+/// `shards / count` turns all had one.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_some(
+    frontend: &Frontend,
+    flock: &Flock,
+    count: u32,
+    turn: u64,
+) -> Result<Vec<ExecutionKey>, CanaryError> {
+    let mut ids = canary_ids(&flock.seed, &flock.namespace_id, flock.shards)?;
+    let step = ids.len().div_ceil(count.max(1) as usize).max(1);
+    let first = usize::try_from(turn % step as u64).unwrap_or_default();
+    let ids = ids.drain(..).skip(first).step_by(step).collect();
+    start_these(frontend, flock, ids).await
+}
+
+async fn start_these(frontend: &Frontend, flock: &Flock, ids: Vec<String>) -> Result<Vec<ExecutionKey>, CanaryError> {
     let lifetime = flock.lifetime.max(Duration::from_secs(1));
     stream::iter(ids)
         .map(|workflow_id| async move {

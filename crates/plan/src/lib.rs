@@ -12,7 +12,7 @@
 //! Read the modules in this order: [`spec`] (what the operator asks), [`stage`] (the way), [`route`] (which
 //! way is open), [`existing`] (how old records reach the target), [`indexes`] (what the target does without meanwhile), [`settings`] (what each stage means in the server's own configuration), [`order`] (what
 //! activities are told and answer), [`plan`] (what preflight found), [`progress`] (where a migration
-//! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do), [`dead_letters`] (what the server gave up on).
+//! stands), [`message`] and [`operator`] (what operators may say, and what it does), [`problem`] (what can go wrong and what to do), [`dead_letters`] (what the server gave up on), [`guard`] (what happens when the target takes no writes).
 
 mod attribute_work;
 pub mod attributes;
@@ -21,6 +21,7 @@ pub mod dead_letters;
 pub mod drift;
 pub mod estimate;
 pub mod existing;
+pub mod guard;
 pub mod heartbeat;
 pub mod indexes;
 pub mod message;

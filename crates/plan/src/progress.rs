@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::copying::CopyProgress;
 use crate::{
     drift::{Drift, DriftClass},
+    guard::GuardProgress,
     indexes::{IndexProgress, IndexState},
     message::{Approval, Remark, cut},
     order::{NamespaceWait, Refreshed},
@@ -231,6 +232,9 @@ pub struct Progress {
     /// Where the source's records are cut into slices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cuts: Vec<String>,
+    /// Whether the target takes the server's writes.
+    #[serde(default, skip_serializing_if = "GuardProgress::is_none")]
+    pub guard: GuardProgress,
     /// Refreshing.
     #[serde(default, skip_serializing_if = "RefreshProgress::is_none")]
     pub refresh: RefreshProgress,
@@ -322,6 +326,7 @@ impl Progress {
             dynamic_config_touched: false,
             dual_since: None,
             cuts: Vec::new(),
+            guard: GuardProgress::default(),
             refresh: RefreshProgress::default(),
             copy: CopyProgress::default(),
             indexes: IndexProgress::default(),
@@ -398,6 +403,9 @@ pub struct Status {
     pub hosts: Vec<HostState>,
     /// When both stores were proven to be written.
     pub dual_since: Option<Timestamp>,
+    /// Whether the target takes the server's writes.
+    #[serde(default, skip_serializing_if = "GuardProgress::is_none")]
+    pub guard: GuardProgress,
     /// Refreshing.
     #[serde(default, skip_serializing_if = "RefreshProgress::is_none")]
     pub refresh: RefreshProgress,
@@ -447,6 +455,7 @@ impl Status {
             gates: progress.spec.gates.clone(),
             hosts: progress.hosts.clone(),
             dual_since: progress.dual_since,
+            guard: progress.guard.clone(),
             refresh: progress.refresh.clone(),
             copy: progress.copy.clone(),
             copy_seconds_left: progress.copy.seconds_left(),

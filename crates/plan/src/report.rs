@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     drift::{Drift, DriftClass},
+    guard::Gap,
     message::Approval,
     progress::{AuditEntry, Condition, HostState, Outcome, Progress, StageTiming},
 };
@@ -28,6 +29,9 @@ pub struct Report {
     pub target: Option<String>,
     /// When both stores were proven to be written.
     pub dual_since: Option<Timestamp>,
+    /// Times in which the target was not written, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
     /// Executions whose records the server wrote anew from its own state.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refreshed: u64,
@@ -86,6 +90,7 @@ impl Report {
             source: plan.map(|plan| format!("{} ({})", plan.source_name, plan.source.description)),
             target: plan.map(|plan| format!("{} ({})", plan.target_name, plan.target.description)),
             dual_since: progress.dual_since,
+            gaps: progress.guard.gaps.iter().chain(&progress.guard.gap).cloned().collect(),
             refreshed: progress.refresh.refreshed.refreshed,
             copied: progress.copy.copied.written,
             copied_bytes: progress.copy.copied.bytes,

@@ -49,6 +49,38 @@ pub struct Spec {
     /// How the work on all records is shared out: copying them, and comparing them.
     #[serde(default, skip_serializing_if = "Slices::is_default")]
     pub slices: Slices,
+    /// How it is watched whether the server's writes reach the target, from dual writes to promote.
+    #[serde(default, skip_serializing_if = "Guard::is_default")]
+    pub guard: Guard,
+}
+
+/// How it is watched whether the server's writes reach the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// For how long writes to the target may fail before the source alone is written. The server gives a record up after
+    /// about an hour of failing (from 1.23 on), and until then holds up what it writes to the source.
+    #[serde(default = "default_budget")]
+    pub budget: Period,
+    /// How often it is looked. Each look writes up to four canaries and asks the target whether it can be written.
+    #[serde(default = "default_interval")]
+    pub interval: Period,
+}
+
+impl Guard {
+    /// Whether nothing else was asked for.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            budget: default_budget(),
+            interval: default_interval(),
+        }
+    }
 }
 
 /// How a migration keeps out of the cluster's way, beside `records_per_second`.
@@ -353,6 +385,7 @@ impl Spec {
             records_per_second: None,
             throttle: Throttle::default(),
             slices: Slices::default(),
+            guard: Guard::default(),
         }
     }
 
@@ -377,6 +410,16 @@ fn default_gates() -> BTreeSet<Gate> {
 
 fn default_namespace() -> String {
     "default".to_owned()
+}
+
+/// Long enough for a store's restart or failover, and a twelfth of what the server takes to give a record up.
+const fn default_budget() -> Period {
+    Period::from_secs(300)
+}
+
+/// Twenty looks within the budget, and a few canaries a minute.
+const fn default_interval() -> Period {
+    Period::from_secs(15)
 }
 
 const fn default_at_once() -> u32 {

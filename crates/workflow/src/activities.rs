@@ -12,6 +12,7 @@
 
 use crossfade_plan::{
     dead_letters::DeadLetters,
+    guard::{WatchWrites, Watched},
     indexes::{IndexesParked, IndexesRestored, ParkIndexes, RestoreIndexes},
     order::{
         AttributesRegistered, ClusterFacts, CompareRecords, Compared, ConfigureHost, Context, Copied, CopyRecords,
@@ -113,6 +114,12 @@ impl ClusterWork {
         unimplemented!()
     }
 
+    /// Watches whether the server's writes reach the target until there is something to tell.
+    #[activity(name = name::WATCH_WRITES)]
+    pub fn watch_writes(order: WatchWrites) -> Result<Watched, Problem> {
+        unimplemented!()
+    }
+
     /// Counts the visibility tasks that the server gave up on.
     #[activity(name = name::COUNT_DEAD_LETTERS)]
     pub fn count_dead_letters(context: Context) -> Result<DeadLetters, Problem> {
@@ -160,6 +167,7 @@ pub use cluster_work::{
     ProveReads as ProveReadsMarker, ProveWrites as ProveWritesMarker, ReadWait as ReadWaitMarker,
     RefreshRecords as RefreshRecordsMarker, RegisterAttributes as RegisterAttributesMarker,
     ReleaseLock as ReleaseLockMarker, RestoreIndexes as RestoreIndexesMarker, TakeLock as TakeLockMarker,
+    WatchWrites as WatchWritesMarker,
 };
 pub use host_work::{
     ConfigureHost as ConfigureHostMarker, InspectHost as InspectHostMarker, SetDynamicConfig as SetDynamicConfigMarker,

@@ -35,8 +35,10 @@ pub(crate) enum Halt {
     Back,
     /// Something needs a person.
     Problems(Vec<Problem>),
-    /// This run ends: continued as new.
-    Stop(WorkflowTermination),
+    /// The history has grown long: this run ends and is continued as new.
+    Long,
+    /// The target is not written any more: what the stage was at has to begin again when it is.
+    Gap,
 }
 
 impl From<Problem> for Halt {
@@ -69,7 +71,9 @@ pub(crate) fn change<R>(ctx: &Ctx, act: impl FnOnce(&mut Progress) -> R) -> R {
 pub(crate) fn doing(ctx: &Ctx, words: impl Into<String>) {
     let words = words.into();
     let stage = read(ctx, |progress| progress.stage);
-    ctx.set_current_details(format!("**{stage}**: {words}"));
+    let guard = read(ctx, |progress| progress.guard.words());
+    let guard = guard.map(|words| format!("\n\n{words}")).unwrap_or_default();
+    ctx.set_current_details(format!("**{stage}**: {words}{guard}"));
     change(ctx, |progress| {
         progress.condition = if matches!(progress.condition, Condition::RollingBack { .. }) {
             Condition::RollingBack { doing: words }
@@ -161,7 +165,7 @@ pub(crate) async fn checkpoint(ctx: &Ctx) -> Result<(), Halt> {
         note_cancellation(ctx, reason);
     }
     if is_long(ctx) {
-        return Err(Halt::Stop(continue_as_new(ctx)));
+        return Err(Halt::Long);
     }
     if read(ctx, |progress| progress.paused.is_some() && progress.back.is_none()) {
         let before = read(ctx, |progress| progress.condition.clone());
@@ -171,12 +175,15 @@ pub(crate) async fn checkpoint(ctx: &Ctx) -> Result<(), Halt> {
     }
     if read(ctx, |progress| progress.back.is_some()) {
         Err(Halt::Back)
+    } else if read(ctx, |progress| progress.guard.interrupts()) {
+        Err(Halt::Gap)
     } else {
         Ok(())
     }
 }
 
-fn continue_as_new(ctx: &Ctx) -> WorkflowTermination {
+/// Ends this run: the next one goes on where it stands now.
+pub(crate) fn continue_as_new(ctx: &Ctx) -> WorkflowTermination {
     let events = u64::from(ctx.history_length());
     let mut progress = read(ctx, Clone::clone);
     progress.runs += 1;
@@ -245,7 +252,10 @@ where
     select! {
         done = work => return done.map(Some).map_err(|error| Halt::Problems(failure::problems_of(&error, None))),
         () = Box::pin(until_or_cancelled(ctx, move |progress| {
-            progress.back.is_some() || progress.paused.is_some() || progress.records_per_second != rate
+            progress.back.is_some()
+                || progress.paused.is_some()
+                || progress.guard.interrupts()
+                || progress.records_per_second != rate
         })).fuse() => {}
     }
     token.cancel_with_reason("the operator wants something else");
@@ -277,7 +287,9 @@ pub(crate) async fn rest(
         return Ok(Rested::Over);
     }
     let rested = select! {
-        () = Box::pin(until_or_cancelled(ctx, move |progress| progress.back.is_some() || wake(progress))).fuse() => Rested::Woken,
+        () = Box::pin(until_or_cancelled(ctx, move |progress| {
+            progress.back.is_some() || progress.guard.interrupts() || wake(progress)
+        })).fuse() => Rested::Woken,
         _ = ctx.timer(timer(length, why)) => Rested::Over,
     };
     checkpoint(ctx).await?;
@@ -314,7 +326,7 @@ pub(crate) async fn gate(ctx: &Ctx) -> Result<(), Halt> {
             ctx.set_current_details(format!("**gate {gate}**: waiting for an approval\n\n`{command}`"));
         }
         until_or_cancelled(ctx, move |progress| {
-            progress.approvals.contains_key(&gate) || progress.back.is_some()
+            progress.approvals.contains_key(&gate) || progress.back.is_some() || progress.guard.interrupts()
         })
         .await;
     }
@@ -328,7 +340,10 @@ pub(crate) async fn gate(ctx: &Ctx) -> Result<(), Halt> {
 /// Tells the operator what is wrong and waits until they say `resume`, or turn back.
 pub(crate) async fn ask_operator(ctx: &Ctx, problems: Vec<Problem>) -> Result<(), Halt> {
     report_problems(ctx, problems);
-    until_or_cancelled(ctx, |progress| progress.try_again || progress.back.is_some()).await;
+    until_or_cancelled(ctx, |progress| {
+        progress.try_again || progress.back.is_some() || progress.guard.interrupts()
+    })
+    .await;
     change(ctx, |progress| progress.try_again = false);
     checkpoint(ctx).await
 }

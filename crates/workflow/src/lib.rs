@@ -8,11 +8,13 @@
 //! - [`options`]: every timeout and retry policy, with its reason.
 //! - [`migration`]: the workflow: its input, messages, queries, and the walk through the stages.
 //! - `stages`: one module a stage; `rollback`: the way back.
+//! - `guard`: what runs beside the stages, and what becomes of them when the target fails.
 //! - `control`: how an order is given: pauses, the way back and continue-as-new are looked at in between.
 
 pub mod activities;
 mod control;
 mod failure;
+mod guard;
 mod input;
 pub mod migration;
 pub mod names;

@@ -25,7 +25,7 @@ use temporalio_workflow::{
 
 use crate::{
     control::{self, Ctx, Halt, change, read},
-    failure, input,
+    failure, guard, input,
     names::{self, failure as failure_type, message, query},
     rollback, stages,
 };
@@ -37,6 +37,8 @@ pub struct VisibilityMigration {
     pub(crate) progress: Progress,
     /// Why the input is no spec, if it is none.
     refused: Vec<Problem>,
+    /// What stages and guard tell each other; of this run alone.
+    pub(crate) beside: guard::Beside,
 }
 
 /// The memo field that holds the stage.
@@ -55,14 +57,17 @@ impl VisibilityMigration {
             Ok(input::Start::Fresh(spec)) => Self {
                 progress: fresh(*spec),
                 refused: Vec::new(),
+                beside: guard::Beside::default(),
             },
             Ok(input::Start::Continued(progress)) => Self {
                 progress: *progress,
                 refused: Vec::new(),
+                beside: guard::Beside::default(),
             },
             Err(refused) => Self {
                 progress: fresh(Spec::unread()),
                 refused,
+                beside: guard::Beside::default(),
             },
         }
     }
@@ -79,14 +84,15 @@ impl VisibilityMigration {
             });
             return Err(failure::fail(failure_type::INVALID_INPUT, &refused));
         }
-        match walk(ctx).await {
+        match guard::beside(ctx, walk(ctx)).await {
             Ok(()) => Ok(end(ctx, Outcome::Migrated)),
-            Err(Halt::Stop(termination)) => Err(termination),
+            Err(Halt::Long) => Err(control::continue_as_new(ctx)),
             Err(Halt::Problems(problems)) => {
                 end(ctx, Outcome::Refused);
                 Err(failure::fail(failure_type::REFUSED, &problems))
             }
-            Err(Halt::Back) => back(ctx).await,
+            // A gap is mended within the walk.
+            Err(Halt::Back | Halt::Gap) => back(ctx).await,
         }
     }
 
@@ -242,12 +248,20 @@ impl VisibilityMigration {
 /// is the operator's, who corrects it and says `resume`, or turns back.
 async fn walk(ctx: &Ctx) -> Result<(), Halt> {
     loop {
+        if read(ctx, |progress| progress.guard.gap.is_some()) {
+            guard::mend(ctx).await?;
+        }
         let stage = read(ctx, |progress| progress.stage);
         match pass_through(ctx, stage).await {
             Ok(()) => {}
+            // A stage that meets a target that is gone has problems of its own with it.
+            Err(Halt::Gap) => continue,
+            Err(Halt::Problems(_)) if read(ctx, |progress| progress.guard.interrupts()) => continue,
             Err(Halt::Problems(problems)) if stage > Stage::Preflight => {
-                control::ask_operator(ctx, problems).await?;
-                continue;
+                match control::ask_operator(ctx, problems).await {
+                    Ok(()) | Err(Halt::Gap) => continue,
+                    Err(halt) => return Err(halt),
+                }
             }
             Err(halt) => return Err(halt),
         }

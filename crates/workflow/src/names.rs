@@ -50,6 +50,8 @@ pub mod activity {
     pub const PROVE_WRITES: &str = "prove-writes";
     /// Have the server know the source's search attributes for the target.
     pub const REGISTER_ATTRIBUTES: &str = "register-attributes";
+    /// Watch whether the server's writes reach the target.
+    pub const WATCH_WRITES: &str = "watch-writes";
     /// Count what lies in the dead-letter queue.
     pub const COUNT_DEAD_LETTERS: &str = "count-dead-letters";
     /// Have the server write anew what the target lacks.

@@ -33,6 +33,9 @@ pub const SHORT_SLICE: Duration = seconds(60);
 /// At this pace a month of waiting is some 700 wake-ups.
 pub const WAIT_LOOK: Duration = seconds(3600);
 
+/// The longest that a watch goes on before it answers that all is well.
+pub const WATCHED: Duration = seconds(12 * 3600);
+
 /// Reading facts: quick, and an operator waits for the answer, so a fault is reported after three tries.
 fn probe_retries() -> RetryPolicy {
     RetryPolicy::builder()
@@ -135,6 +138,21 @@ pub fn rebuild(summary: &str) -> ActivityOptions {
 #[must_use]
 pub fn rebuild_going_back(summary: &str) -> ActivityOptions {
     options(seconds(7 * 24 * 3600), limited(5), summary)
+}
+
+/// Watching, which answers when there is something to tell, and at least twice a day, so that a month of it is some hundred
+/// events. Dropped at once when it is not wanted any more: it only looks.
+#[must_use]
+pub fn watch(summary: &str) -> ActivityOptions {
+    let mut options = options(WATCHED * 2, work_retries(), summary);
+    options.cancellation_type = ActivityCancellationType::TryCancel;
+    options
+}
+
+/// Proving again that both stores are written after the target failed: it may fail again, so this is not tried for ever.
+#[must_use]
+pub fn proof_again(summary: &str) -> ActivityOptions {
+    options(seconds(600), limited(3), summary)
 }
 
 /// A slice of copying or comparing: its own time and as much again, since a page is never cut short.

@@ -61,7 +61,9 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
 /// Reads come back first, while both stores are still written.
 async fn reads_from_source(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     let moved = read(ctx, |progress| {
-        progress.stage >= crossfade_plan::stage::Stage::Cutover || progress.cutover > CutoverProgress::NotBegun
+        // With a gap in the target reads come back together with the writing mode, which is off.
+        progress.guard.gap.is_none()
+            && (progress.stage >= crossfade_plan::stage::Stage::Cutover || progress.cutover > CutoverProgress::NotBegun)
     });
     if !moved {
         return Ok(());

@@ -62,6 +62,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("records repaired", count(report.repaired)),
         ("drift", drift),
     ];
+    facts.extend(report.gaps.iter().map(|gap| ("gap", gap.words())));
     facts.extend(report.indexes.clone().map(|words| ("target's indexes", words)));
     if !report.accepted_drift.is_empty() {
         let classes: Vec<String> = report.accepted_drift.iter().map(ToString::to_string).collect();

@@ -85,6 +85,7 @@ fn summary(status: &Status, now: Timestamp) -> String {
         if let Some(since) = status.dual_since {
             lines.push(format!("  both stores are written since {}", time(since, now)));
         }
+        lines.extend(status.guard.words().map(|words| format!("  {words}")));
         if !matches!(status.condition, Condition::RollingBack { .. }) {
             let open = if status.can_roll_back {
                 "open"

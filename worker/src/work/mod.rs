@@ -10,6 +10,7 @@ mod filling;
 pub(crate) mod finishing;
 mod fitting;
 pub(crate) mod frontend;
+pub(crate) mod guarding;
 pub(crate) mod host_files;
 pub(crate) mod hosts;
 pub(crate) mod indexing;

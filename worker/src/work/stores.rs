@@ -310,6 +310,19 @@ fn named_in_spec(spec: &Spec) -> &str {
     name.and_then(Value::as_str).unwrap_or(&spec.target.name)
 }
 
+/// Why the target cannot be written now, as it says itself; nothing when it can.
+pub(crate) async fn unwritable(context: &Context) -> Result<Option<String>, Problem> {
+    let entry = target_entry(&context.spec)?;
+    Ok(match crossfade_stores::inspect(&entry).await {
+        Ok(facts) => match facts.writable {
+            Some(Err(reason)) => Some(format!("{} cannot be written: {reason}", facts.store)),
+            None => Some(format!("{} has no visibility schema", facts.store)),
+            Some(Ok(())) => None,
+        },
+        Err(error) => Some(error.to_string()),
+    })
+}
+
 async fn facts(entry: &Value, place: &str) -> Result<Facts, Problem> {
     crossfade_stores::inspect(entry)
         .await

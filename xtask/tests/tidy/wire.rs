@@ -25,6 +25,7 @@ fn names_on_the_wire_stay() {
         (names::activity::COPY_RECORDS, "copy-records"),
         (names::activity::READ_WAIT, "read-wait"),
         (names::activity::COMPARE_RECORDS, "compare-records"),
+        (names::activity::WATCH_WRITES, "watch-writes"),
         (names::activity::COUNT_DEAD_LETTERS, "count-dead-letters"),
         (names::activity::PROVE_READS, "prove-reads"),
         (names::activity::FINAL_CHECK, "final-check"),

@@ -274,6 +274,10 @@ const LONGEST_RESTART: Period = Period::from_secs(24 * 3600);
 /// The longest `soak`. The server refuses timers beyond what its clock can hold, and would do so at every try.
 const LONGEST_SOAK: Period = Period::from_secs(365 * 24 * 3600);
 
+/// The longest `guard.budget`: half of what the server takes to give a record up, the time until every host has read its
+/// dynamic config included.
+const LONGEST_BUDGET: Period = Period::from_secs(30 * 60);
+
 /// What the schema cannot say: values that do not fit together.
 fn disagreements(spec: &Spec) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -325,6 +329,23 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
         invalid(
             "cluster.dynamic_config".to_owned(),
             format!("`{path}` is not an absolute path"),
+        );
+    }
+    let guard = &spec.guard;
+    if guard.interval.0.as_secs() < 1 {
+        invalid(
+            "guard.interval".to_owned(),
+            format!("`{}` is too short; give at least 1s", guard.interval),
+        );
+    }
+    if guard.budget < guard.interval || guard.budget > LONGEST_BUDGET {
+        invalid(
+            "guard.budget".to_owned(),
+            format!(
+                "`{}` does not fit; give at least the interval ({}) and at most {LONGEST_BUDGET}, since the server gives \
+                 records up after about an hour",
+                guard.budget, guard.interval
+            ),
         );
     }
     if spec.cutover.soak > LONGEST_SOAK {

@@ -43,6 +43,8 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
         writing_mode: WritingMode::Dual,
         reads: Reads::Source,
     };
+    let at = control::now(ctx);
+    change(ctx, |progress| progress.guard.since = Some(at));
     everywhere_read(ctx, &dual, "writing mode dual").await?;
 
     let proven = prove(ctx, "dual", true, true).await?;
@@ -99,7 +101,7 @@ async fn register_attributes(ctx: &Ctx) -> Result<(), Halt> {
 }
 
 /// The custom search attributes as preflight found them: what depends on them refuses to go on when they changed.
-pub(super) fn attributes(ctx: &Ctx) -> Option<Attributes> {
+pub(crate) fn attributes(ctx: &Ctx) -> Option<Attributes> {
     read(ctx, |progress| {
         progress.plan.as_ref().and_then(|plan| plan.attributes.clone())
     })

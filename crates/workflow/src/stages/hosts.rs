@@ -13,7 +13,7 @@ use super::dual_write;
 use crate::{
     activities::HostWork,
     control::{Ctx, Halt, change, checkpoint, context, doing, ordered, read, rest},
-    options,
+    guard, options,
 };
 
 /// How much longer than its poll interval a host may take to act on a dynamic config file: reading it and
@@ -51,8 +51,15 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
     Ok(())
 }
 
-/// Brings every host's dynamic config file to a state.
+/// Brings every host's dynamic config file to a state; nobody else does meanwhile.
 pub(crate) async fn everywhere(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Result<(), Vec<Problem>> {
+    guard::take_turn(ctx).await;
+    let told = one_by_one(ctx, to, words).await;
+    guard::end_turn(ctx);
+    told
+}
+
+async fn one_by_one(ctx: &Ctx, to: &DynamicConfig, words: &str) -> Result<(), Vec<Problem>> {
     change(ctx, |progress| progress.dynamic_config_touched = true);
     let attributes = dual_write::attributes(ctx).filter(|_| reads_move(to));
     for host in read(ctx, |progress| progress.spec.cluster.hosts.clone()) {

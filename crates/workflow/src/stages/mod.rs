@@ -15,7 +15,7 @@ mod verify;
 
 pub(crate) use cutover::cutover;
 pub(crate) use dead_letters::without_dead_letters;
-pub(crate) use dual_write::dual_write;
+pub(crate) use dual_write::{attributes, dual_write};
 pub(crate) use existing_records::existing_records;
 pub(crate) use finish::finish;
 pub(crate) use hosts::{configure, everywhere, everywhere_read, propagation};

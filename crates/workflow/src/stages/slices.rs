@@ -129,7 +129,10 @@ where
         let begun_with = read(ctx, pace);
         let stop = WorkflowCancellationToken::new();
         let mut wish = Box::pin(control::until_or_cancelled(ctx, move |progress| {
-            progress.back.is_some() || progress.paused.is_some() || pace(progress) != begun_with
+            progress.back.is_some()
+                || progress.paused.is_some()
+                || progress.guard.interrupts()
+                || pace(progress) != begun_with
         }))
         .fuse();
         let mut problems = Vec::new();

@@ -39,6 +39,10 @@ pub(super) async fn until_clean(ctx: &Ctx) -> Result<(), Halt> {
             verify.slices = Slices::default();
             let round = verify.round;
             progress.note(at, "migration", true, format!("round {round}: {found}"));
+            let repaired = progress.verify.repaired.saturating_sub(progress.guard.repaired_before);
+            if let Some(told) = clean.then(|| progress.guard.filled(at, repaired)).flatten() {
+                progress.note(at, "guard", true, told);
+            }
             (clean, round)
         });
         if clean {
