@@ -43,9 +43,10 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
         writing_mode: WritingMode::Dual,
         reads: Reads::Source,
     };
+    everywhere_read(ctx, &dual, "writing mode dual").await?;
+    // From here on writes that fail at the target are watched: before, a host might not have been told yet.
     let at = control::now(ctx);
     change(ctx, |progress| progress.guard.since = Some(at));
-    everywhere_read(ctx, &dual, "writing mode dual").await?;
 
     let proven = prove(ctx, "dual", true, true).await?;
     change(ctx, |progress| {
