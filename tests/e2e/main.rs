@@ -6,6 +6,7 @@ mod cassandra_to_elasticsearch;
 mod clocks;
 mod crash;
 mod dead_letters;
+mod from_files;
 mod gone;
 mod guard;
 mod judge;

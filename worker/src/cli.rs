@@ -80,7 +80,10 @@ pub(crate) enum Command {
     /// End the Retention wait now; what is missing then is copied by verify.
     SkipWait(Remark),
     /// Go back: restore every file byte for byte, restart, prove the old state.
-    Rollback(Remark),
+    ///
+    /// The migration does it, wherever its workers are. With `--from-files` this command does it, on this machine and
+    /// without the migration, which was terminated or whose cluster is gone: stop `crossfade worker` here first.
+    Rollback(Rollback),
     /// Give a migration up: go back, and end the workflow as failed.
     Abort(Remark),
     /// Change how many records a second are copied at most.
@@ -209,6 +212,37 @@ pub(crate) struct Remark {
     pub(crate) migration: Migration,
     #[command(flatten)]
     pub(crate) author: Author,
+}
+
+/// `crossfade rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) remark: Remark,
+    /// Put back what the migration kept of this machine's files, without the migration. Shows what would change; `--yes`
+    /// does it: reads return to the source, writing to the target ends, hosts are restarted with their former config, both
+    /// keys go, and the cluster's lock is given back.
+    #[arg(long, requires = "configs")]
+    pub(crate) from_files: bool,
+    /// A host's static config file, as the spec names it. Can be given several times; all hosts of this machine belong in
+    /// one command.
+    #[arg(long = "config", value_name = "FILE", requires = "from_files")]
+    pub(crate) configs: Vec<PathBuf>,
+    /// Only these hosts of the spec. Can be given several times.
+    #[arg(long = "host", value_name = "NAME", requires = "from_files")]
+    pub(crate) hosts: Vec<String>,
+    /// Which migration: the name of its folder below `.crossfade`. The latest when not given.
+    #[arg(long, value_name = "KEY", requires = "from_files")]
+    pub(crate) migration: Option<String>,
+    /// Put this file back though somebody else changed it since: their change is lost. Can be given several times.
+    #[arg(long, value_name = "FILE", requires = "from_files")]
+    pub(crate) force: Vec<PathBuf>,
+    /// Do not ask the cluster that ran the migration whether it has ended: that cluster is gone.
+    #[arg(long, requires = "from_files")]
+    pub(crate) cluster_is_gone: bool,
+    /// Do it.
+    #[arg(long, requires = "from_files")]
+    pub(crate) yes: bool,
 }
 
 /// `crossfade approve`.

@@ -7,6 +7,7 @@ mod indexes;
 mod message;
 mod plan;
 mod report;
+mod rollback;
 mod routes;
 mod spec;
 mod start;
@@ -38,7 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Pause(args) => message::remark(global, name::PAUSE, &args).await,
         Command::Resume(args) => message::remark(global, name::RESUME, &args).await,
         Command::SkipWait(args) => message::remark(global, name::SKIP_WAIT, &args).await,
-        Command::Rollback(args) => message::remark(global, name::ROLLBACK, &args).await,
+        Command::Rollback(args) => rollback::run(global, &args).await,
         Command::Abort(args) => message::remark(global, name::ABORT, &args).await,
         Command::SetRate(args) => message::set_rate(global, &args).await,
         Command::Report(args) => report::run(global, &args).await,

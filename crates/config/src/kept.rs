@@ -217,6 +217,34 @@ fn is_lock(entry: io::Result<fs::DirEntry>) -> bool {
     entry.is_ok_and(|e| e.file_name() == "lock")
 }
 
+/// How a file stands to what one migration keeps of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The migration never wrote it.
+    NeverWritten,
+    /// It has its original bytes.
+    Original,
+    /// It is as the migration wrote it.
+    Ours,
+    /// Somebody else changed it since.
+    Others,
+}
+
+/// How the file stands to what the migration `migration_id` keeps of it. Changes nothing.
+///
+/// # Errors
+/// When the file or its journal cannot be read.
+pub fn standing(path: impl AsRef<Path>, migration_id: &str) -> Result<Standing, FileError> {
+    let state = crate::file::read(path)?;
+    let journal = Kept::of(&state.real_path, migration_id)?.load()?;
+    Ok(match journal {
+        None => Standing::NeverWritten,
+        Some(journal) if journal.original.sha256 == state.sha256 => Standing::Original,
+        Some(journal) if journal.is_ours(&state.sha256) => Standing::Ours,
+        Some(_) => Standing::Others,
+    })
+}
+
 /// Replaces a file of ours as a whole: temporary file beside it, synced, renamed, folder synced.
 fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let temp = path.with_file_name(format!(

@@ -56,6 +56,7 @@ pub use file::{
     FileError, FileState, Restored, Written, check_writable, forget, kept_copy, read, rendered_from, restore, sha256,
     write_if_unchanged,
 };
+pub use kept::{Standing, standing};
 pub use refusal::{Reason, Refusal};
 pub use secrets::{MASK, is_secret_key, redact};
 pub use static_config::{DynamicConfigClient, Located, Service, StaticConfig};

@@ -92,10 +92,10 @@ pub(super) async fn run(world: &mut World, schedule: &Schedule) -> Result<Ran> {
         let entry = &way.spec["target"]["datastore"];
         let complaints = former.complaints(&source, &target, entry, schedule.keep_source)?;
         ran.wrong_files.extend(complaints);
-        world.sites.moved();
     } else if let Err(error) = files.are_unchanged() {
         ran.wrong_files.push(format!("{error:#}"));
     }
+    world.sites.settled(ran.finished).await?;
     going.stop().await.context("traffic")?;
     // What is written from now on is where the cluster reads, as what was written before is.
     world.traffic.existing(world.traffic.ledger().kept() + 3).await?;

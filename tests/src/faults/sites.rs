@@ -1,5 +1,6 @@
 //! Where the stores of one migration after another are: two places that take turns, each with a disk of its own.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::servers::progress::Lines;
 use crate::testbed::{Store, Testbed};
 
 /// Room for some SQLite files, and for a database server with its logs.
-const FILES: &str = "64m";
+const FILES: &str = "160m";
 const SERVER: &str = "600m";
 
 /// How long a server may take to come up again: it recovers first.
@@ -134,10 +135,30 @@ impl Sites {
         Ok(target)
     }
 
-    /// The cluster has the target now.
-    pub(super) fn moved(&mut self) {
-        if let Some(target) = self.target.take() {
-            self.source = target;
+    /// The migration is over: the cluster has the target now, or it has the source still. The other one is of no use any
+    /// more, and disks are small.
+    pub(super) async fn settled(&mut self, finished: bool) -> Result<()> {
+        let Some(target) = self.target.take() else {
+            return Ok(());
+        };
+        let left = if finished {
+            std::mem::replace(&mut self.source, target)
+        } else {
+            target
+        };
+        let Some(place) = left.place else { return Ok(()) };
+        match (&left.store, &self.places[place].server) {
+            (Store::Sqlite { file }, _) => {
+                for ending in ["", "-wal", "-shm"] {
+                    let _ = fs::remove_file(format!("{}{ending}", file.display()));
+                }
+                Ok(())
+            }
+            (Store::Postgres { database, .. }, Some(server)) => {
+                let drop = format!("DROP DATABASE IF EXISTS \"{database}\" WITH (FORCE)");
+                server.postgres.execute("postgres", &drop).await
+            }
+            _ => Ok(()),
         }
     }
 

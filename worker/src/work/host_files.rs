@@ -18,7 +18,7 @@ use crossfade_plan::{
 use serde_json::Value;
 
 use super::{
-    attributes, frontend,
+    attributes, frontend, kept_orders,
     problems::{call, file_problem, refused},
     secrets,
 };
@@ -364,6 +364,33 @@ fn steps(spec: &Spec) -> Vec<Step> {
     steps
 }
 
+/// What a host's dynamic config file says of the second store now: where the file is, how often it is read in seconds, the
+/// mode of writing where one is set, and who reads the second store.
+pub(crate) fn dynamic_now(spec: &Spec, host: &Host) -> Result<DynamicNow, Problem> {
+    let file = dynamic_file(spec, host, &read_static(host)?.config)?;
+    let state = crossfade_config::read(&file.path).map_err(|error| file_problem(&error))?;
+    let config =
+        crossfade_config::DynamicConfig::parse(&file.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
+    Ok(DynamicNow {
+        mode: config.writing_mode().and_then(|mode| mode.value.ok()),
+        reads: config.reads_from_secondary(),
+        path: file.path,
+        poll_seconds: file.poll_seconds,
+    })
+}
+
+/// What [`dynamic_now`] finds.
+pub(crate) struct DynamicNow {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// How often the server reads it.
+    pub(crate) poll_seconds: u64,
+    /// The mode of writing.
+    pub(crate) mode: Option<WritingMode>,
+    /// Who reads the second store.
+    pub(crate) reads: ReadsFromSecondary,
+}
+
 /// Brings a host's dynamic config file to a state.
 pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfigSet, Problem> {
     if order.attributes.is_some() {
@@ -390,6 +417,7 @@ pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfi
             Err(error) => return Err(file_problem(&error)),
         },
         Some(edit) => {
+            kept_orders::keep(&order.context, host)?;
             let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
             let edited = edit_dynamic(&dynamic.path, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
             let written = crossfade_config::write_if_unchanged(&dynamic.path, &state.sha256, &edited.into_bytes(), key)

@@ -15,6 +15,7 @@ pub(crate) mod host_files;
 pub(crate) mod hosts;
 pub(crate) mod indexing;
 mod keeping;
+pub(crate) mod kept_orders;
 pub(crate) mod preflight;
 pub(crate) mod problems;
 pub(crate) mod reads;
