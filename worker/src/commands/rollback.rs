@@ -344,7 +344,7 @@ fn what_remains(orders: &[KeptOrder]) -> Result<Vec<String>, Problem> {
         if !is_promoted || context.indices.is_some() {
             continue;
         }
-        // Since that host was promoted, the target alone has what it wrote.
+        // Since that host was promoted, the target alone has what it wrote. A plain copy would bring back what is deleted.
         let promoted = folder_of(Path::new(&kept.host.config))
             .join(&context.key)
             .join("promoted.yaml");
@@ -352,8 +352,8 @@ fn what_remains(orders: &[KeptOrder]) -> Result<Vec<String>, Problem> {
         let (target, config) = (&context.spec.target.name, &kept.host.config);
         let stores = format!("--from '{}#{target}' --to '{config}#{source}'", promoted.display());
         rest.push(format!(
-            "bring over what only the target has: `crossfade copy {stores}`, then `crossfade diff {stores} --truth {} \
-             --repair` (status 3: what it still names is right where it is)",
+            "bring over what only the target has: `crossfade diff {stores} --truth {} --repair` (with status 3 what it still \
+             names is right where it is)",
             context.spec.cluster.frontend
         ));
         break;
