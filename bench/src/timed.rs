@@ -9,6 +9,7 @@ use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record};
+use crossfade_visibility::sign::{Page, Wanted};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,19 @@ impl Read for Timed<Arc<dyn Read>> {
 
     async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
         self.clock.time(self.role, "digests", self.port.digests(question)).await
+    }
+
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        let pages = self.port.signs(wanted)?;
+        let timed = stream::unfold(pages, move |mut pages| async move {
+            let next = self.clock.time(self.role, "signs", pages.next()).await?;
+            Some((next, pages))
+        });
+        Some(timed.boxed())
+    }
+
+    fn dialect(&self) -> Option<&'static str> {
+        self.port.dialect()
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, Error> {

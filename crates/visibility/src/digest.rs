@@ -79,15 +79,18 @@ pub(crate) fn digits_for(records: u64) -> u32 {
 /// Records of a cell that is worth having: one that differs is read in one page.
 const RECORDS_OF_CELL: u64 = 1_000;
 
+/// Digits of a UUID before its first dash.
+const BEFORE_A_DASH: usize = 8;
+
 /// The bounds of the run ids that begin with `prefix`, both such that every collation puts them between the same UUIDs: the
 /// first is before all of them and the last after. `None` for what no UUID begins with. `None` as an end is the Namespace's own.
 pub fn bounds(prefix: &str) -> Option<(Option<String>, Option<String>)> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    if prefix.is_empty() || prefix.len() > MOST_DIGITS as usize || !prefix.bytes().all(is_hex) {
+    if prefix.is_empty() || prefix.len() > BEFORE_A_DASH || !prefix.bytes().all(is_hex) {
         return None;
     }
     let width = prefix.len();
-    let number = u32::from_str_radix(prefix, 16).ok()?;
+    let number = u64::from_str_radix(prefix, 16).ok()?;
     // `z` is after every digit that can stand there.
     let before = number.checked_sub(1).map(|number| format!("{number:0width$x}z"));
     let next = number + 1;
@@ -106,7 +109,8 @@ mod tests {
         assert_eq!(bounds("00"), Some((None, text("01"))));
         assert_eq!(bounds("ff"), Some((text("fez"), None)));
         assert_eq!(bounds("0"), Some((None, text("1"))));
-        for odd in ["", "r1", "A0", "a-", "123456"] {
+        assert_eq!(bounds("ffffffff"), Some((text("fffffffez"), None)));
+        for odd in ["", "r1", "A0", "a-", "123456789"] {
             assert_eq!(bounds(odd), None, "{odd}");
         }
         for prefix in ["00", "0a", "10", "9f", "a0", "ff"] {

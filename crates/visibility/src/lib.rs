@@ -30,3 +30,4 @@ pub mod pressure;
 pub mod record;
 pub mod repair;
 pub mod sameness;
+pub mod sign;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use prost::encoding::{WireType, decode_key, decode_varint};
+use twox_hash::XxHash3_128;
 
 use crate::record::PROTO3;
 
@@ -56,8 +57,8 @@ impl<'a> Memo<'a> {
             fields: BTreeMap::new(),
             rest: Vec::new(),
         };
-        for field in fields(bytes)? {
-            match field {
+        for field in Fields(bytes) {
+            match field? {
                 Field {
                     number: 1,
                     content: Some(entry),
@@ -76,8 +77,8 @@ impl<'a> Memo<'a> {
 impl<'a> Payload<'a> {
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut payload = Self::default();
-        for field in fields(bytes)? {
-            match field {
+        for field in Fields(bytes) {
+            match field? {
                 Field {
                     number: 1,
                     content: Some(entry),
@@ -110,8 +111,8 @@ struct Field<'a> {
 /// A map's entry: a message of a key (1) and a value (2), either of which may be left out when empty.
 fn map_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-    for field in fields(bytes)? {
-        match field {
+    for field in Fields(bytes) {
+        match field? {
             Field {
                 number: 1,
                 content: Some(content),
@@ -129,42 +130,130 @@ fn map_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key, value))
 }
 
-/// Splits a message into its fields; `None` when it is none.
-fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
-    let mut fields = Vec::new();
-    while !bytes.is_empty() {
-        let start = bytes;
-        let (number, wire_type) = decode_key(&mut bytes).ok()?;
+/// The fields of a message, one by one; `None` in place of the first that is none, with which it ends.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self) -> Option<Field<'a>> {
+        let start = self.0;
+        let bytes = &mut self.0;
+        let (number, wire_type) = decode_key(bytes).ok()?;
         let length = match wire_type {
             WireType::Varint => {
-                decode_varint(&mut bytes).ok()?;
+                decode_varint(bytes).ok()?;
                 0
             }
             WireType::SixtyFourBit => 8,
             WireType::ThirtyTwoBit => 4,
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut bytes).ok()?).ok()?,
+            WireType::LengthDelimited => usize::try_from(decode_varint(bytes).ok()?).ok()?,
             // Groups are no part of proto3.
             WireType::StartGroup | WireType::EndGroup => return None,
         };
         let (content, after) = bytes.split_at_checked(length)?;
-        let whole = &start[..start.len() - after.len()];
-        fields.push(Field {
+        self.0 = after;
+        Some(Field {
             number,
             content: (wire_type == WireType::LengthDelimited).then_some(content),
-            whole,
-        });
-        bytes = after;
+            whole: &start[..start.len() - after.len()],
+        })
     }
-    Some(fields)
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<Field<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.take();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+/// A hash of a memo that two memos have alike only if [`same`] says of them that they are: the sum of a hash of each entry,
+/// since each write puts them in an order of its own. What is no protobuf, has one name twice or more than [`MOST_ENTRIES`]
+/// entries goes by its bytes.
+pub(crate) fn sum(bytes: &[u8], encoding: &[u8], seed: u64) -> u128 {
+    if bytes.is_empty() {
+        return 0;
+    }
+    let entries = if encoding == PROTO3.as_bytes() {
+        sum_of_entries(bytes, seed)
+    } else {
+        None
+    };
+    entries.unwrap_or_else(|| {
+        let whole = [&(encoding.len() as u64).to_le_bytes()[..], encoding, bytes].concat();
+        XxHash3_128::oneshot_with_seed(seed ^ 1, &whole)
+    })
+}
+
+/// Entries that are told apart by their names; more are taken as they are.
+const MOST_ENTRIES: usize = 32;
+
+fn sum_of_entries(bytes: &[u8], seed: u64) -> Option<u128> {
+    let mut names = Vec::new();
+    let mut sum: u128 = 1;
+    for field in Fields(bytes) {
+        let field = field?;
+        let entry = field.content.filter(|_| field.number == 1)?;
+        let (name, payload) = map_entry(entry)?;
+        if names.len() == MOST_ENTRIES || names.contains(&name) {
+            return None;
+        }
+        names.push(name);
+        sum = sum.wrapping_add(of_pair(name, &sum_of_payload(payload, seed)?.to_le_bytes(), seed ^ 2));
+    }
+    Some(sum)
+}
+
+fn sum_of_payload(bytes: &[u8], seed: u64) -> Option<u128> {
+    let mut names = Vec::new();
+    let mut data: Option<&[u8]> = None;
+    let mut sum: u128 = 0;
+    for field in Fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Some(entry)) => {
+                let (name, value) = map_entry(entry)?;
+                if names.len() == MOST_ENTRIES || names.contains(&name) {
+                    return None;
+                }
+                names.push(name);
+                sum = sum.wrapping_add(of_pair(name, value, seed ^ 3));
+            }
+            (2, Some(content)) if data.is_none() => data = Some(content),
+            _ => return None,
+        }
+    }
+    Some(sum.wrapping_add(of_pair(&[], data.unwrap_or_default(), seed ^ 4)))
+}
+
+fn of_pair(name: &[u8], value: &[u8], seed: u64) -> u128 {
+    let mut short = [0_u8; 240];
+    let length = 8 + name.len() + value.len();
+    // The length of the name, so that no other pair has the same bytes.
+    let size = (name.len() as u64).to_le_bytes();
+    match short.get_mut(..length) {
+        Some(pair) => {
+            pair[..8].copy_from_slice(&size);
+            pair[8..8 + name.len()].copy_from_slice(name);
+            pair[8 + name.len()..].copy_from_slice(value);
+            XxHash3_128::oneshot_with_seed(seed, pair)
+        }
+        None => XxHash3_128::oneshot_with_seed(seed, &[&size, name, value].concat()),
+    }
 }
 
 /// The fields of a memo in an order that says nothing; the whole where it is no protobuf.
 #[cfg(feature = "testing")]
 pub(crate) fn entries(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut entries = match fields(bytes) {
-        Some(fields) => fields.iter().map(|field| field.whole).collect(),
-        None => vec![bytes],
-    };
+    let fields: Option<Vec<&[u8]>> = Fields(bytes).map(|field| Some(field?.whole)).collect();
+    let mut entries = fields.unwrap_or_else(|| vec![bytes]);
     entries.sort_unstable();
     entries
 }

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::digest::{Cell, Digest, Digests, Question};
@@ -13,6 +14,7 @@ use crate::keeps::{Column, Keeps};
 use crate::memo;
 use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crate::record::{Key, Record, latest_of_each, marker_record};
+use crate::sign::{Page, Signer, Wanted};
 
 /// A store in memory.
 #[derive(Debug)]
@@ -180,6 +182,29 @@ impl Read for Memory {
         }))
     }
 
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        let pages = stream::once(async move {
+            let mut signer = Signer::new(wanted.terms);
+            let mut records: Vec<Record> = self.all();
+            records.retain(|record| wanted.range.contains(&record.key));
+            // An order of this store's own: another than that of keys, and than that of another store.
+            records.sort_by_key(|record| scattered(&(&self.name, &record.key)));
+            let pages: Vec<_> = records
+                .chunks(wanted.page.max(1))
+                .map(|records| {
+                    let mut page = Page::with_capacity(records.len());
+                    for record in records {
+                        let sign = signer.sign_record(record);
+                        page.push(&record.key.namespace_id, &record.key.run_id, sign);
+                    }
+                    Ok(page)
+                })
+                .collect();
+            stream::iter(pages)
+        });
+        Some(pages.flatten().boxed())
+    }
+
     async fn namespaces(&self) -> Result<Vec<String>, Error> {
         let mut ids: Vec<String> = self.records().keys().map(|key| key.namespace_id.clone()).collect();
         ids.dedup();
@@ -256,6 +281,12 @@ impl Write for Memory {
     }
 }
 
+fn scattered(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A record's share in a digest: of what counts, by its words.
 fn hash(record: &Record, question: Question<'_>) -> u64 {
     let by = question.by;
@@ -285,7 +316,5 @@ fn hash(record: &Record, question: Question<'_>) -> u64 {
             part(Column::Root, &(&record.root_workflow_id, &record.root_run_id)),
         ],
     );
-    let mut hasher = DefaultHasher::new();
-    format!("{text:?}").hash(&mut hasher);
-    hasher.finish()
+    scattered(&format!("{text:?}"))
 }

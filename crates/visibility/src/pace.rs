@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::digest::{Digests, Question};
 use crate::keeps::Keeps;
 use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crate::record::{Key, Record};
+use crate::sign::{Page, Wanted};
 
 /// How many records may be written (or read) per second. Clones share one setting, so that an operator's hand on one of them
 /// slows or speeds a copy under way; a waiting write feels it at once.
@@ -226,6 +228,23 @@ impl Read for PacedRead {
 
     async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
         self.inner.digests(question).await
+    }
+
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        let pages = self.inner.signs(wanted)?;
+        let paced = stream::unfold(pages, async |mut pages| {
+            self.pacer.wait(0).await;
+            let page = pages.next().await?;
+            if let Ok(page) = &page {
+                self.pacer.owe(page.records.len()).await;
+            }
+            Some((page, pages))
+        });
+        Some(paced.boxed())
+    }
+
+    fn dialect(&self) -> Option<&'static str> {
+        self.inner.dialect()
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, Error> {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::digest::{Digests, Question};
 use crate::keeps::Keeps;
 use crate::record::{Key, Record};
+use crate::sign::{Page, Wanted};
 
 /// What a store answers.
 #[async_trait]
@@ -88,6 +89,19 @@ pub trait Read: Send + Sync {
     /// `None` if not. Much quicker than a scan; a live store's answer is of one moment.
     async fn digests(&self, _question: Question<'_>) -> Result<Option<Digests>, Error> {
         Ok(None)
+    }
+
+    /// The signs of the records of a range as they are at the first of these pages, in an order of the store's own in
+    /// which it reads them many times as quick as by their keys; `None` where there is no such order. What ends in an
+    /// error has to begin anew.
+    fn signs(&self, _wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        None
+    }
+
+    /// What the store's text of search attributes is written in: two stores of one dialect make one text of the same
+    /// ones. `None` where nothing is known of that.
+    fn dialect(&self) -> Option<&'static str> {
+        None
     }
 
     /// The ids of all Namespaces that have a record, in order; those of deleted Namespaces among them.

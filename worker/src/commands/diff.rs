@@ -44,6 +44,8 @@ pub(super) async fn run(global: &Global, args: &Diff) -> Outcome {
     let scope = Scope::of(global, args, source.as_ref(), target.as_ref()).await?;
     let mut options = Options {
         digests: args.digest,
+        // The parts of a sample are small, and lie far from each other.
+        at_once: args.sample.is_none(),
         since: args.since,
         page: scope.page,
         ..Options::default()
@@ -132,7 +134,7 @@ async fn compared(args: &Diff, pair: &stores::Pair, scope: &Scope, options: Opti
     let mut trouble = None;
     let mut show = |progress: &Progress| {
         view.show(
-            progress.source_records,
+            progress.source_records + progress.ahead,
             format!("{} differ", render::count(progress.drift.total())),
         );
         match file.as_ref().map(|file| file.write(progress, options.since)) {

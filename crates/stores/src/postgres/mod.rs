@@ -18,6 +18,7 @@ mod pressure;
 mod put;
 mod renaming;
 mod row;
+mod signs;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
+use crossfade_visibility::sign::{Page, Wanted};
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use tokio_postgres::Row;
@@ -336,6 +339,14 @@ impl Read for Postgres {
 
     async fn digests(&self, question: Question<'_>) -> Result<Option<Digests>, Error> {
         self.digest(question).await
+    }
+
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        Some(self.signed(wanted))
+    }
+
+    fn dialect(&self) -> Option<&'static str> {
+        Some(signs::DIALECT)
     }
 
     async fn namespaces(&self) -> Result<Vec<String>, Error> {

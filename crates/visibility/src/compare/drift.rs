@@ -120,4 +120,7 @@ pub struct Progress {
     pub repaired: Repaired,
     /// The same per Namespace id.
     pub namespaces: BTreeMap<String, NamespaceTally>,
+    /// Records of the source that were read since, and of which nothing can be told before all are: of no use to whoever
+    /// goes on from here.
+    pub ahead: u64,
 }

@@ -45,6 +45,8 @@ pub(super) struct Run<'a> {
     suspects: Vec<Suspect>,
     /// Records looked at since the last report.
     unreported: u64,
+    /// Whether what is looked at is counted already, and behind a cursor that is still to come.
+    counted: bool,
 }
 
 impl<'a> Run<'a> {
@@ -57,6 +59,7 @@ impl<'a> Run<'a> {
             draft: from,
             suspects: Vec::new(),
             unreported: 0,
+            counted: false,
         }
     }
 
@@ -69,20 +72,19 @@ impl<'a> Run<'a> {
         else {
             return;
         };
-        self.unreported += 1;
-        self.draft.cursor = Some(key.clone());
+        if !self.counted {
+            self.unreported += 1;
+            self.draft.cursor = Some(key.clone());
+        }
         let counts = |record: &Option<Record>| record.as_ref().is_some_and(|record| self.is_recent(record));
         if !counts(&in_source) && !counts(&in_target) {
             return;
         }
-        let tally = self.draft.namespaces.entry(key.namespace_id.clone()).or_default();
-        if in_source.is_some() {
-            self.draft.source_records += 1;
-            tally.source += 1;
-        }
-        if in_target.is_some() {
-            self.draft.target_records += 1;
-            tally.target += 1;
+        if !self.counted {
+            let tally = self.draft.namespaces.entry(key.namespace_id.clone()).or_default();
+            tally.source += u64::from(in_source.is_some());
+            tally.target += u64::from(in_target.is_some());
+            self.found(in_source.is_some().into(), in_target.is_some().into());
         }
         if let (None, Some(held)) = (&in_source, &in_target) {
             self.pair.source.hint(held);
@@ -92,13 +94,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Suspects these records, whatever the stores say of them.
-    pub(super) async fn suspect(&mut self, keys: &[Key]) -> Result<(), Error> {
+    /// Suspects these records, whatever the stores say of them; how many of them the source has, and the target.
+    pub(super) async fn suspect(&mut self, keys: &[Key]) -> Result<[u64; 2], Error> {
         let held = by_key(self.pair.target.get(keys).await?);
         held.values().for_each(|held| self.pair.source.hint(held));
         let mut in_source = by_key(self.pair.source.get(keys).await?);
-        self.draft.source_records += in_source.len() as u64;
-        self.draft.target_records += held.len() as u64;
+        let found = [in_source.len() as u64, held.len() as u64];
         for key in keys {
             let in_source = in_source.remove(key);
             if classify(in_source.as_ref(), held.get(key), self.pair.by).is_some() {
@@ -108,7 +109,44 @@ impl<'a> Run<'a> {
                 });
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Counts so many records of the source and of the target.
+    pub(super) fn found(&mut self, in_source: u64, in_target: u64) {
+        self.draft.source_records += in_source;
+        self.draft.target_records += in_target;
+    }
+
+    /// Counts the records of a part of a Namespace, before those of them that are suspected are looked at. The cursor stays
+    /// where it is until the part is [`reached`](Self::reach).
+    pub(super) fn count(&mut self, namespace_id: &str, [in_source, in_target]: [u64; 2]) {
+        let tally = self.draft.namespaces.entry(namespace_id.to_owned()).or_default();
+        tally.source += in_source;
+        tally.target += in_target;
+        self.found(in_source, in_target);
+        self.unreported += in_source.max(in_target);
+        self.counted = true;
+    }
+
+    /// Goes beyond a part of which everything that is suspected is known by now. As settling takes a pause, it is put
+    /// off while there is room for suspects.
+    pub(super) async fn reach(&mut self, until: Key, watch: &mut dyn Watch<Progress>) -> Result<Step, Error> {
+        self.counted = false;
+        self.draft.cursor = Some(until);
+        if self.is_full() || (self.is_due() && self.suspects.is_empty()) {
+            self.report(watch).await
+        } else {
+            Ok(Step::Continue)
+        }
+    }
+
+    /// Tells `watch` how many records were read of which nothing is known yet.
+    pub(super) fn tell(&self, ahead: u64, watch: &mut dyn Watch<Progress>) -> Step {
+        watch.page(&Progress {
+            ahead,
+            ..self.progress.clone()
+        })
     }
 
     fn is_recent(&self, record: &Record) -> bool {
@@ -119,11 +157,23 @@ impl<'a> Run<'a> {
 
     /// Whether it is time for a [`report`](Self::report).
     pub(super) fn is_due(&self) -> bool {
-        self.unreported >= self.options.report_every.max(1) || self.suspects.len() >= self.options.suspects.max(1)
+        // What is counted before it is looked at is reported when all of it is.
+        let is_long = !self.counted && self.unreported >= self.options.report_every.max(1);
+        is_long || self.is_full()
+    }
+
+    /// Whether there are as many suspects as are kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.suspects.len() >= self.options.suspects.max(1)
     }
 
     /// Settles what was seen so far and tells `watch`.
     pub(super) async fn report(&mut self, watch: &mut dyn Watch<Progress>) -> Result<Step, Error> {
+        if self.counted {
+            // Who goes on from here would count again what is behind the cursor that is still to come.
+            self.settle().await?;
+            return Ok(Step::Continue);
+        }
         self.unreported = 0;
         self.settle().await?;
         Ok(watch.page(&self.progress))

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use crossfade_visibility::memory::Memory;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record, marker_record};
+use crossfade_visibility::sign::{Page, Wanted};
+use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -30,6 +32,8 @@ pub(crate) struct Cluster {
     /// Calls of the target's `put` after which the caller is killed (its next call fails), as countdown.
     pub(crate) killed_after_put: Mutex<Option<u32>>,
     dead: Mutex<bool>,
+    /// Whether the stores have an order of their own.
+    pub(crate) has_signs: bool,
 }
 
 impl Cluster {
@@ -114,6 +118,15 @@ impl Read for Port<'_> {
     }
     async fn count(&self, namespace_id: Option<&str>) -> Result<BTreeMap<String, Count>, Error> {
         self.store.count(namespace_id).await
+    }
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Page, Error>>> {
+        let pages = self.store.signs(wanted).filter(|_| self.cluster.has_signs)?;
+        let pages = pages.map(|page| {
+            self.cluster.alive(self.store)?;
+            self.cluster.gust();
+            page
+        });
+        Some(pages.boxed())
     }
     async fn namespaces(&self) -> Result<Vec<String>, Error> {
         self.store.namespaces().await
@@ -208,12 +221,12 @@ pub(crate) fn life() -> impl Strategy<Value = Life> {
 }
 
 pub(crate) fn record(life: &Life, version: i64) -> Record {
-    let mut record = marker_record(
-        &format!("n{}", life.namespace),
-        "w",
-        &format!("{:04}", life.run),
-        Timestamp::UNIX_EPOCH,
-    );
+    // Run ids as servers make them, and in one Namespace others.
+    let run_id = match life.namespace {
+        2 => format!("{:04}", life.run),
+        _ => format!("{:08x}-0000-4000-8000-000000000000", u32::from(life.run) << 24),
+    };
+    let mut record = marker_record(&format!("n{}", life.namespace), "w", &run_id, Timestamp::UNIX_EPOCH);
     record.version = Some(version);
     record.task_queue = format!("content of version {version}");
     record
@@ -293,5 +306,6 @@ pub(crate) fn cluster(lives: &[Life], gusts: &[usize], versioned: bool, parallel
         gusts: Mutex::new(gusts.iter().copied().collect()),
         killed_after_put: Mutex::new(None),
         dead: Mutex::new(false),
+        has_signs: false,
     }
 }

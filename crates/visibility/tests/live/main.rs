@@ -71,6 +71,8 @@ fn options() -> compare::Options {
         pause: Duration::from_secs(3),
         report_every: 10,
         suspects: 5,
+        at_once: true,
+        cells: Some(20),
         ..Default::default()
     }
 }
@@ -145,9 +147,10 @@ proptest! {
         lives in vec(life(), 0..60), gusts in vec(0..6_usize, 1..20),
         page in 1..20_usize, in_flight in 1..5_usize,
         stops in vec(any::<bool>(), 0..20), versioned in any::<bool>(), killed in prop::option::of(0..6_u32),
+        has_signs in any::<bool>(),
     ) {
         run(async {
-            let cluster = cluster(&lives, &gusts, versioned, true);
+            let cluster = Cluster { has_signs, ..cluster(&lives, &gusts, versioned, true) };
             *cluster.killed_after_put.lock().expect("no test panics with a lock held") = killed;
             copy_all(&cluster, copy::Options { page, in_flight }, &stops).await;
             cluster.drain();
@@ -170,10 +173,10 @@ proptest! {
     #[test]
     fn repairing_under_traffic_ends_equal(
         lives in vec(life(), 0..60), gusts in vec(0..4_usize, 1..20), versioned in any::<bool>(),
-        stops in vec(any::<bool>(), 0..20),
+        stops in vec(any::<bool>(), 0..20), has_signs in any::<bool>(),
     ) {
         run(async {
-            let cluster = cluster(&lives, &gusts, versioned, true);
+            let cluster = Cluster { has_signs, ..cluster(&lives, &gusts, versioned, true) };
             verify(&cluster, true, &stops).await;
             cluster.drain();
             verify(&cluster, true, &stops).await;
@@ -187,9 +190,10 @@ proptest! {
     #[test]
     fn drift_is_counted_exactly(
         lives in vec((0..3_u8, 0..100_u16, 0..6_u8), 0..80), stops in vec(any::<bool>(), 0..30),
+        has_signs in any::<bool>(),
     ) {
         run(async {
-            let cluster = cluster(&[], &[0], true, false);
+            let cluster = Cluster { has_signs, ..cluster(&[], &[0], true, false) };
             let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
             let lives: BTreeMap<(u8, u16), u8> = lives.into_iter().map(|(n, r, kind)| ((n, r), kind)).collect();
             for ((namespace, run), kind) in &lives {

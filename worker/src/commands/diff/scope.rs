@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crossfade_visibility::{
     compare::Options,
-    digest,
+    digest, division,
     ports::{Range, Read},
     record::Key,
 };
@@ -16,6 +16,10 @@ use crate::{
     cli::{Diff, Global, Share},
     exit::Failure,
 };
+
+/// About how many records are compared before any of them is settled: some minutes' work, which is what a comparison that
+/// is ended loses.
+const AT_ONCE: u64 = 5_000_000;
 
 /// What is compared.
 pub(super) struct Scope {
@@ -72,6 +76,8 @@ impl Scope {
                 ..Range::default()
             };
             scope.ranges = records.keys().map(of_one).collect();
+        } else {
+            scope.ranges = division::between(division::cuts(&records, of.div_ceil(AT_ONCE)));
         }
         Ok(scope)
     }
