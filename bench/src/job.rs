@@ -165,6 +165,7 @@ impl Job {
                 let digests = self.kind == Kind::Digest;
                 let options = compare::Options {
                     digests,
+                    at_once: true,
                     ..compare::Options::default()
                 };
                 let outcome = compare(

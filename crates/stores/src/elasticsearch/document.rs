@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 
 /// A time that was never set, 1000-01-01T00:00:00Z, as the SQL stores keep it (1.30.8: sqlplugin/*/typeconv.go); here the
 /// field is absent.
-const UNSET: Timestamp = Timestamp::constant(-30_610_224_000, 0);
+pub(super) const UNSET: Timestamp = Timestamp::constant(-30_610_224_000, 0);
 
 /// The names of `WorkflowExecutionStatus` by number (api: enums/v1/workflow.proto, as Go's helpers shorten them).
-const STATUS: [&str; 9] = [
+pub(super) const STATUS: [&str; 9] = [
     "Unspecified",
     "Running",
     "Completed",

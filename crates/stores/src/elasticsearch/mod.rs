@@ -29,6 +29,7 @@ mod scan;
 mod scroll;
 mod settings;
 mod sign;
+mod signs;
 mod sizing;
 mod write;
 
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
 use crossfade_visibility::record::{Key, Record};
+use crossfade_visibility::sign::{Page as Signs, Wanted};
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use reqwest::Method;
@@ -296,6 +298,10 @@ impl Read for Elasticsearch {
 
     fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
         Some(self.scroll(limit))
+    }
+
+    fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Signs, Error>>> {
+        Some(self.signed(&wanted))
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {

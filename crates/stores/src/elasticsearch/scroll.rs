@@ -6,6 +6,7 @@
 //! scroll, which every version has, also where there is no point in time (the plain build). It is not sliced, nor does it
 //! ask for one Namespace: the pages of a slice have gaps, and the cluster reads only pages without gaps in one go.
 
+use bytes::Bytes;
 use crossfade_visibility::ports::Error;
 use crossfade_visibility::record::Record;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -19,20 +20,17 @@ use super::{Elasticsearch, LARGEST_PAGE};
 const KEPT_FOR: &str = "10m";
 
 /// A scroll. One that is not gone through to its end is given up by the cluster in time.
-struct Scroll<'a> {
+pub(super) struct Scroll<'a> {
     store: &'a Elasticsearch,
     page: usize,
+    query: Value,
     /// Of the cluster's last answer; `None` before the first.
-    id: Option<String>,
+    pub(super) id: Option<String>,
 }
 
 impl Elasticsearch {
     pub(super) fn scroll(&self, limit: usize) -> BoxStream<'_, Result<Vec<Record>, Error>> {
-        let scroll = Scroll {
-            store: self,
-            page: limit.clamp(1, LARGEST_PAGE),
-            id: None,
-        };
+        let scroll = Scroll::new(self, limit, json!({"match_all": {}}));
         stream::try_unfold(scroll, |mut scroll| async move {
             let records = scroll.next().await?;
             if records.is_empty() {
@@ -45,24 +43,48 @@ impl Elasticsearch {
     }
 }
 
-impl Scroll<'_> {
+impl<'a> Scroll<'a> {
+    /// Of the documents that `query` finds, so many at a time.
+    pub(super) fn new(store: &'a Elasticsearch, page: usize, query: Value) -> Self {
+        Self {
+            store,
+            page: page.clamp(1, LARGEST_PAGE),
+            query,
+            id: None,
+        }
+    }
+
     async fn next(&mut self) -> Result<Vec<Record>, Error> {
-        let store = self.store;
-        let body = match &self.id {
-            None => {
-                store.refresh().await?;
-                json!({"size": self.page, "version": true, "sort": ["_doc"]})
-            }
-            Some(id) => json!({"scroll": KEPT_FOR, "scroll_id": id}),
-        };
-        let found = store.found(self.call(body)).await;
-        let (id, records) = found.map_err(|error| match error {
-            // The view is gone: it was not asked for too long, or its node is.
-            Error::Schema { store, reason } if self.id.is_some() => Error::Busy { store, reason },
-            other => other,
-        })?;
+        let call = self.call(self.body().await?);
+        let found = self.store.found(call).await;
+        let (id, records) = found.map_err(|error| self.without_its_view(error))?;
         self.id = id;
         Ok(records)
+    }
+
+    /// The next page as it comes. Whoever takes it apart takes note of its `id`.
+    pub(super) async fn fetch(&self) -> Result<Bytes, Error> {
+        let call = self.call(self.body().await?);
+        let found = self.store.cluster.ask_in_bytes(call).await;
+        found.map_err(|error| self.without_its_view(error))
+    }
+
+    async fn body(&self) -> Result<Value, Error> {
+        Ok(match &self.id {
+            None => {
+                self.store.refresh().await?;
+                json!({"size": self.page, "version": true, "sort": ["_doc"], "query": self.query})
+            }
+            Some(id) => json!({"scroll": KEPT_FOR, "scroll_id": id}),
+        })
+    }
+
+    /// The view is gone where it was not asked for too long, or its node is.
+    fn without_its_view(&self, error: Error) -> Error {
+        match error {
+            Error::Schema { store, reason } if self.id.is_some() => Error::Busy { store, reason },
+            other => other,
+        }
     }
 
     fn call(&self, body: Value) -> Call<'static> {
@@ -83,7 +105,7 @@ impl Scroll<'_> {
     }
 
     /// Gives the view back. When that fails it goes by itself in time.
-    async fn end(&mut self) {
+    pub(super) async fn end(&mut self) {
         if let Some(id) = self.id.take() {
             let call = Call {
                 method: Method::DELETE,

@@ -5,9 +5,11 @@
 //! the index to the pages that hold some, and through these in their order. Nothing of a row is made into text or values
 //! here: what is hashed are the bytes that the server sent.
 
+use std::pin::Pin;
+
 use crossfade_visibility::ports::Error;
 use crossfade_visibility::sign::{Content, Moment, Page, Signer, Wanted};
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, Fuse, StreamExt as _};
 use tokio_postgres::{Client, CopyOutStream};
 
 use super::Postgres;
@@ -36,7 +38,8 @@ struct Reading {
 }
 
 struct Rows {
-    rows: std::pin::Pin<Box<CopyOutStream>>,
+    /// They must not be asked for again after the last.
+    rows: Fuse<Pin<Box<CopyOutStream>>>,
     /// Ends the reading with it.
     _client: Client,
 }
@@ -97,7 +100,7 @@ impl Postgres {
         client.batch_execute(SESSION).await.map_err(fault)?;
         let rows = client.copy_out(&statement).await.map_err(fault)?;
         Ok(Rows {
-            rows: Box::pin(rows),
+            rows: Box::pin(rows).fuse(),
             _client: client,
         })
     }

@@ -16,6 +16,7 @@ mod postgres_indexes;
 mod pressure;
 mod races;
 mod renaming;
+mod signs;
 mod slices;
 mod sqlite;
 mod standard;

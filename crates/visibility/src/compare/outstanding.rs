@@ -279,7 +279,7 @@ impl Outstanding {
 
 impl Namespace {
     fn buckets(&self, cells: &[(u32, Cell)], range: &Range, buckets: &mut Vec<Bucket>) {
-        let whole = Range {
+        let all = Range {
             namespace_id: Some(self.id.clone()),
             ..range.clone()
         };
@@ -297,18 +297,21 @@ impl Namespace {
                 records,
                 until: Key::new(self.id.clone(), end),
                 keys: Vec::new(),
-                ranges: if differ { vec![whole] } else { Vec::new() },
+                ranges: if differ { vec![all] } else { Vec::new() },
             });
             return;
         }
         for (digit, records) in self.records.iter().enumerate() {
-            let within = |(first, _): &&(u32, Cell)| self.digits == 0 || (*first >> 28) as usize == digit;
+            // A cell of no digit is of them all, unless it is of one record.
+            let within = |(_, cell): &&(u32, Cell)| {
+                (self.digits == 0 && cell.several) || (whole(cell.run) >> 124) as usize == digit
+            };
             let cells: Vec<(u32, Cell)> = cells.iter().filter(within).copied().collect();
             if records == &[0, 0] {
                 continue;
             }
             let digit = format!("{digit:x}");
-            let (keys, ranges) = self.suspected(&cells, records[0].max(records[1]), &whole, &digit);
+            let (keys, ranges) = self.suspected(&cells, records[0].max(records[1]), &all, &digit);
             buckets.push(Bucket {
                 namespace_id: self.id.clone(),
                 records: *records,

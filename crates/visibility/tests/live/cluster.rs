@@ -28,10 +28,10 @@ pub(crate) struct Cluster {
     /// `true` is an event at the source.
     pub(crate) events: Mutex<VecDeque<(bool, Event)>>,
     /// How many events fall at each moment, cyclically.
-    gusts: Mutex<VecDeque<usize>>,
+    pub(crate) gusts: Mutex<VecDeque<usize>>,
     /// Calls of the target's `put` after which the caller is killed (its next call fails), as countdown.
     pub(crate) killed_after_put: Mutex<Option<u32>>,
-    dead: Mutex<bool>,
+    pub(crate) dead: Mutex<bool>,
     /// Whether the stores have an order of their own.
     pub(crate) has_signs: bool,
 }
