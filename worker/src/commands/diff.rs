@@ -44,8 +44,9 @@ pub(super) async fn run(global: &Global, args: &Diff) -> Outcome {
     let scope = Scope::of(global, args, source.as_ref(), target.as_ref()).await?;
     let mut options = Options {
         digests: args.digest,
-        // The parts of a sample are small, and lie far from each other.
-        at_once: args.sample.is_none(),
+        // The parts of a sample are small and lie far from each other; and who wants to go on later needs to know how far
+        // this one came, which it only knows at its end.
+        at_once: args.sample.is_none() && args.resume.is_none(),
         since: args.since,
         page: scope.page,
         ..Options::default()

@@ -16,7 +16,7 @@ use futures::future;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::document::{STATUS, UNSET};
@@ -199,7 +199,7 @@ fn sign_as_they_stand(answer: &[u8], signer: &mut Signer) -> Option<Page> {
     Some(page)
 }
 
-/// The fields of a document that are no search attributes, as [`NAMES`] has them.
+/// The fields of a document that are no search attributes and count, as [`NAMES`] has them.
 #[derive(Clone, Copy)]
 enum Field {
     NamespaceId,
@@ -221,11 +221,12 @@ enum Field {
     ParentRunId,
     RootWorkflowId,
     RootRunId,
-    /// Says nothing of the execution.
-    VisibilityTaskKey,
 }
 
-const NAMES: [&str; 20] = [
+/// Which task wrote a document: it says nothing of the execution.
+const OF_THE_WRITER: &str = "VisibilityTaskKey";
+
+const NAMES: [&str; 19] = [
     "NamespaceId",
     "RunId",
     "WorkflowId",
@@ -245,7 +246,6 @@ const NAMES: [&str; 20] = [
     "ParentRunId",
     "RootWorkflowId",
     "RootRunId",
-    "VisibilityTaskKey",
 ];
 
 /// A text in place, where it has nothing escaped.
@@ -323,6 +323,7 @@ impl<'de> Visitor<'de> for Fields {
         while let Some(name) = map.next_key::<Text<'de>>()? {
             match NAMES.iter().position(|known| *known == name.0) {
                 Some(at) => document.fields[at] = map.next_value()?,
+                None if name.0 == OF_THE_WRITER => drop(map.next_value::<IgnoredAny>()?),
                 None => document.attributes.push((name, map.next_value()?)),
             }
         }
@@ -402,7 +403,9 @@ mod tests {
             let mut signer = Signer::new(terms);
             let whole = answer(&[document]).to_string();
             let page = sign_as_they_stand(whole.as_bytes(), &mut signer).expect("a page");
-            let records = serde_json::from_str::<document::Page>(&whole).expect("a page").records("s");
+            let records = serde_json::from_str::<document::Page>(&whole)
+                .expect("a page")
+                .records("s");
             let record = records.expect("records").remove(0);
             assert_eq!(page.namespaces, ["n"]);
             assert_eq!(page.records[0].sign, signer.sign_record(&record));

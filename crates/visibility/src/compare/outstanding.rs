@@ -355,3 +355,68 @@ fn within(range: &Range, prefix: &str) -> Option<Range> {
         namespace_id: range.namespace_id.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of records that are scattered evenly over some Namespaces.
+    fn page(from: u64, records: u64, namespaces: u64) -> Page {
+        let mut page = Page::default();
+        for number in from..from + records {
+            let mut scattered = Scatter::default();
+            scattered.write_u64(number);
+            let run = u128::from(scattered.finish()) << 64 | u128::from(number);
+            let namespace = format!("n{}", number % namespaces);
+            page.push(&namespace, &crate::sign::uuid_text(run), u128::from(number) << 64 | 1);
+        }
+        page
+    }
+
+    #[test]
+    fn memory_has_a_bound_and_what_differs_is_found_within_it() {
+        for (most, namespaces) in [(1_000, 1), (1_000, 7), (1_000, 300)] {
+            let mut outstanding = Outstanding::new(most);
+            for from in (0..20_000).step_by(500) {
+                outstanding.take(&page(from, 500, namespaces), Side::Source);
+                assert!(outstanding.cells.len() <= most, "{}", outstanding.cells.len());
+            }
+            // All but one of them, in another order.
+            let mut rest = page(0, 20_000, namespaces);
+            let lost = rest.records.swap_remove(12_345);
+            rest.records.reverse();
+            outstanding.take(&rest, Side::Target);
+            assert_eq!(outstanding.cells.len(), 1);
+            let Run::Uuid(lost) = lost.run else {
+                panic!("not a UUID")
+            };
+            let buckets = outstanding.buckets(&Range::default());
+            let suspected = |bucket: &&Bucket| !bucket.keys.is_empty() || !bucket.ranges.is_empty();
+            let suspected: Vec<&Bucket> = buckets.iter().filter(suspected).collect();
+            let key = key(&format!("n{}", 12_345 % namespaces), lost);
+            assert!(suspected.iter().any(|bucket| {
+                bucket.keys.contains(&key) || bucket.ranges.iter().any(|range| range.contains(&key))
+            }));
+            assert!(suspected.len() <= DIGITS);
+            assert!(buckets.is_sorted_by(|a, b| a.until < b.until));
+            let counted = buckets.iter().map(|bucket| bucket.records);
+            let counted = counted.fold([0, 0], |sum, of| [sum[0] + of[0], sum[1] + of[1]]);
+            assert_eq!(counted, [20_000, 19_999]);
+        }
+    }
+
+    #[test]
+    fn orders_that_are_alike_leave_nothing() {
+        let mut outstanding = Outstanding::new(MOST_CELLS);
+        for from in (0..50_000).step_by(1_000) {
+            outstanding.take(&page(from, 1_000, 4), Side::Target);
+            outstanding.take(&page(from, 1_000, 4), Side::Source);
+            assert!(outstanding.cells.is_empty());
+        }
+        // Of few records, each is known by itself.
+        outstanding.take(&page(60_000, 3, 1), Side::Target);
+        let buckets = outstanding.buckets(&Range::default());
+        let suspected = buckets.iter().map(|bucket| (bucket.keys.len(), bucket.ranges.len()));
+        assert_eq!(suspected.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1)), (3, 0));
+    }
+}

@@ -204,7 +204,8 @@ impl<'a> Run<'a> {
 
     /// Finds out which suspects are drift, repairs them if asked to, and lets `progress` catch up.
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
-        let suspects = std::mem::take(&mut self.suspects);
+        let mut suspects = std::mem::take(&mut self.suspects);
+        suspects.sort_by(|a, b| a.key.cmp(&b.key));
         let looked_at = suspects.len() as u64;
         let found = self.recheck(suspects).await?;
         let found = self.without_those_that_only_expired(found).await?;

@@ -17,9 +17,9 @@ use crate::{
     exit::Failure,
 };
 
-/// About how many records are compared before any of them is settled: some minutes' work, which is what a comparison that
-/// is ended loses.
-const AT_ONCE: u64 = 5_000_000;
+/// About how many records are compared before any of them is settled: some minutes' work, so that what the cluster writes
+/// meanwhile stays little.
+const AT_ONCE: u64 = 20_000_000;
 
 /// What is compared.
 pub(super) struct Scope {
