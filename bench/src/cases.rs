@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod cost;
+pub(crate) mod memory;
 pub(crate) mod scale;
 
 use std::collections::BTreeMap;

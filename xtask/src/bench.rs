@@ -32,6 +32,8 @@ enum Name {
     Compare,
     /// One, two and four processes with far stores.
     Scale,
+    /// The memory of a short copy and of a long one (--records 2000000).
+    Memory,
 }
 
 /// Runs one benchmark; its table goes to stdout, its numbers to `target/bench`.
