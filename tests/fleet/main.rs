@@ -1,3 +1,4 @@
 //! Clusters of several hosts: what their clients see of a migration, and what becomes of a host in trouble.
 
+mod trouble;
 mod unnoticed;

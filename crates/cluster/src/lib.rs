@@ -12,6 +12,7 @@
 //! - [`lock`]: one migration for each cluster.
 //! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
+//! - [`shards`]: which history host has which shards, and whether they have come to rest.
 //! - [`task_latency`]: how long the cluster's own visibility tasks take.
 //! - [`schema`] and [`index_schema`]: Temporal's own tools on a target store.
 //!
@@ -39,6 +40,7 @@ mod process;
 pub mod register;
 pub mod restart;
 pub mod schema;
+pub mod shards;
 mod sql_target;
 pub mod task_latency;
 mod tool;

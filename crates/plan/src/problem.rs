@@ -90,6 +90,8 @@ codes! {
     RecordRefused, "record-refused", false, "see what the target refuses in that record and remove the cause, or delete its execution if nobody needs it; then `resume`";
     /// A host did not come up with the new file; the old one is back in place.
     HostDown, "host-down", false, "read the server's log on that host, correct the cause, then `resume` (or `rollback`)";
+    /// Another host has to serve before this one may be restarted, and does not.
+    OthersDown, "others-down", false, "bring the other hosts up first: clients need them while this one restarts; then `resume` (or `rollback`)";
     /// A command or unit that restarts a service failed.
     RestartFailed, "restart-failed", false, "run the restart command by hand on that host and correct it, then `resume` (or `rollback`)";
     /// Two machines' clocks differ by more than can be reasoned with.

@@ -164,8 +164,9 @@ pub fn slice(summary: &str) -> ActivityOptions {
 /// Work on a host's files and services; `within` is the longest that its restart may take.
 #[must_use]
 pub fn host_work(host: &str, within: Duration, summary: &str) -> ActivityOptions {
-    // A restart and its proof have `within` each, and so have those with the old file when they fail; the fifth is
-    // for an earlier attempt that still has its turn. A time-out would begin all of it again, for ever.
-    let start_to_close = within.saturating_mul(5).saturating_add(seconds(120));
+    // Waiting for the other hosts, a restart and its proof have `within` each, and so have those with the old file when
+    // they fail; the sixth is for an earlier attempt that still has its turn. A time-out would begin all of it again, for
+    // ever.
+    let start_to_close = within.saturating_mul(6).saturating_add(seconds(120));
     on_host(host, HOST_WORKER, options(start_to_close, work_retries(), summary))
 }

@@ -2,18 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use crossfade_cluster::{
-    ConnectSettings,
-    health::{Service, ServiceHealth},
-    restart::{Restart, RestartOnce, Restarted, forget, restart_once},
-};
-use crossfade_config::{Edited, FileError, Restored, StaticConfig, StaticEdit, Written, edit_static};
+use crossfade_cluster::restart::{Restart, RestartOnce, Restarted, forget, restart_once};
+use crossfade_config::{Edited, FileError, Restored, StaticEdit, Written, edit_static};
 use crossfade_plan::{
     order::{ConfigureHost, HostConfigured},
     problem::{Code, Problem},
@@ -24,13 +19,10 @@ use tokio::sync::Mutex;
 
 use super::{
     beat::Beat,
-    frontend,
+    healthy,
     host_files::{read_static, static_edit},
     problems::{file_problem, refused, restart as restart_problem},
 };
-
-/// Pause between two looks at what the cluster says of itself.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// One turn at a time for each host: a second attempt at the same order waits for the first and finds its work done.
 #[derive(Debug, Default)]
@@ -48,6 +40,7 @@ impl Turns {
 pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat) -> Result<HostConfigured, Problem> {
     let turn = turns.of(&order.host.name);
     let _turn = turn.lock().await;
+    healthy::others_serve(order, beat).await?;
     let change = write(order)?;
     let began = Instant::now();
     match restart_and_prove(order, order.to, beat).await {
@@ -165,7 +158,7 @@ async fn restart_and_prove(order: &ConfigureHost, to: HostConfig, beat: &Beat) -
         .await
         .map_err(|error| restart_problem(&error, &host.name))?;
     beat.doing(format!("waiting until {} is healthy", host.name));
-    prove_healthy(order, to).await?;
+    healthy::prove(order, to).await?;
     Ok(matches!(restarted, Restarted::Now { .. }))
 }
 
@@ -180,7 +173,7 @@ fn restart_order(order: &ConfigureHost, to: HostConfig) -> Result<RestartOnce, P
         marker_dir: marker_dir(order),
         key: marker_key(host, to),
         within: host.restart_within.0,
-        listener: addresses(host, &config).into_values().next(),
+        listener: healthy::listener(host, &config),
     })
 }
 
@@ -208,89 +201,6 @@ fn marker_key(host: &Host, to: HostConfig) -> String {
         HostConfig::Promoted => "promoted",
     };
     format!("restart-{name}-{state}")
-}
-
-/// Where a host's services listen on this machine, by the static config.
-fn addresses(host: &Host, config: &StaticConfig) -> BTreeMap<Service, SocketAddr> {
-    config
-        .services()
-        .iter()
-        .filter_map(|service| {
-            let known = match service.name.as_str() {
-                "frontend" => (Service::Frontend, spec::Service::Frontend),
-                "history" => (Service::History, spec::Service::History),
-                "matching" => (Service::Matching, spec::Service::Matching),
-                _ => return None,
-            };
-            let runs_here = host.services.contains(&known.1);
-            let ip = service
-                .bind_on_ip
-                .as_deref()
-                .and_then(|ip| ip.parse().ok())
-                .filter(|ip: &IpAddr| !ip.is_unspecified())
-                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-            service
-                .grpc_port
-                .filter(|_| runs_here)
-                .map(|port| (known.0, SocketAddr::new(ip, port)))
-        })
-        .collect()
-}
-
-/// Every service of the host serves, the cluster serves, and the cluster says that it has the stores of the new config.
-async fn prove_healthy(order: &ConfigureHost, to: HostConfig) -> Result<(), Problem> {
-    let (spec, host) = (&order.context.spec, &order.host);
-    let until = Instant::now() + host.restart_within.0;
-    let left = || until.saturating_duration_since(Instant::now());
-    let down = |message: String| Problem::new(Code::HostDown, message).at(format!("host {}", host.name));
-    let config = read_static(host)?.config;
-    for (service, address) in addresses(host, &config) {
-        // Between services the server speaks its internode TLS, which is not the spec's; the frontend is asked below.
-        if service == Service::Frontend || spec.cluster.tls.is_some() {
-            continue;
-        }
-        let health = ServiceHealth::new(service, &ConnectSettings::plaintext(address.to_string()))
-            .map_err(|error| down(error.to_string()))?;
-        health
-            .await_serving(left())
-            .await
-            .map_err(|error| down(error.to_string()))?;
-    }
-    let frontend = frontend::await_open(spec, left())
-        .await
-        .map_err(|problem| down(problem.message))?;
-    loop {
-        let cluster = match frontend.cluster().await {
-            Ok(cluster) => cluster,
-            // A frontend that has just come up may refuse a call yet.
-            Err(error) if error.is_transient() && !left().is_zero() => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-                continue;
-            }
-            Err(error) => return Err(down(error.to_string())),
-        };
-        let wrong = match (to, &cluster.visibility.secondary) {
-            (HostConfig::Dual, None) => Some("no secondary Visibility store"),
-            (HostConfig::Original | HostConfig::Promoted, Some(_)) => Some("still a secondary Visibility store"),
-            _ => None,
-        };
-        // With several hosts another one's frontend may have answered, which has its turn later or had it before.
-        let Some(wrong) = wrong.filter(|_| spec.cluster.hosts.len() == 1) else {
-            return Ok(());
-        };
-        if left().is_zero() {
-            let stores = format!(
-                "{}, {}",
-                cluster.visibility.primary,
-                cluster.visibility.secondary.unwrap_or_default()
-            );
-            return Err(down(format!(
-                "the cluster reports {wrong} after the restart ({})",
-                stores.trim_end_matches(", ")
-            )));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }
 
 /// The host did not come up: its former file, a restart, and both problems told if that fails too.

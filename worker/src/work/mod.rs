@@ -11,6 +11,7 @@ pub(crate) mod finishing;
 mod fitting;
 pub(crate) mod frontend;
 pub(crate) mod guarding;
+pub(crate) mod healthy;
 pub(crate) mod host_files;
 pub(crate) mod hosts;
 pub(crate) mod indexing;
