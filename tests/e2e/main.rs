@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_stores;
 mod cassandra_to_elasticsearch;
 mod clocks;
+mod compose;
 mod crash;
 mod dead_letters;
 mod from_files;

@@ -228,7 +228,8 @@ fn every_mistake_in_a_spec_is_told_with_its_field_and_line() {
         &with("{ systemd: temporal.service }", "systemctl restart temporal"),
         &[
             "spec.yaml:12: cluster.hosts[0].restart: got `systemctl restart temporal`, expected {\"command\": \
-           [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"}",
+           [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} or {\"compose\": {\"project\": \"NAME\", \
+           \"services\": [\"SERVICE\"]}}",
         ],
     );
     check_refused(

@@ -11,7 +11,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-/// One life of a process or unit. Equal values are the same life; never parse it.
+/// One life of a process or unit, or the lives of several containers together. Equal values are the same life; never
+/// parse it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(String);
@@ -48,11 +49,33 @@ impl Incarnation {
         (!id.is_empty()).then(|| Self(format!("invocation {id}")))
     }
 
+    /// One run of a container: it keeps its id when it is restarted.
+    pub(crate) fn of_container(id: &str, started: &str) -> Self {
+        Self(format!("container {id} started {started}"))
+    }
+
+    /// Several lives as one; `None` when there is none.
+    pub(crate) fn of_several(lives: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let lives: Vec<String> = lives.into_iter().map(|life| life.0).collect();
+        (!lives.is_empty()).then(|| Self(lives.join(TOGETHER)))
+    }
+
+    /// Whether nothing of this life goes on in another observation. Of several containers each must have a new one.
+    pub(crate) fn is_over(&self, now: &Self) -> bool {
+        !self
+            .0
+            .split(TOGETHER)
+            .any(|life| now.0.split(TOGETHER).any(|new| new == life))
+    }
+
     /// A process of this machine by its id; `None` when there is none.
     pub(crate) fn of_pid(pid: u32) -> Option<Self> {
         of_process(pid)
     }
 }
+
+/// Between the lives of several containers.
+const TOGETHER: &str = ", ";
 
 /// One property of a unit, as `systemctl show` prints it.
 pub(crate) async fn unit_property(unit: &str, property: &str) -> Option<String> {

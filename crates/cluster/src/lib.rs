@@ -13,6 +13,7 @@
 //! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
 //! - [`shards`]: which history host has which shards, and whether they have come to rest.
+//! - [`compose`]: the containers of a Docker Compose project, by the Docker Engine's own API.
 //! - [`task_latency`]: how long the cluster's own visibility tasks take.
 //! - [`schema`] and [`index_schema`]: Temporal's own tools on a target store.
 //!
@@ -22,6 +23,7 @@
 pub mod admin;
 pub mod attributes;
 pub mod canary;
+pub mod compose;
 pub mod connect;
 mod described;
 pub mod dlq;

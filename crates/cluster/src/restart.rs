@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::process::Command;
 
+use crate::compose::{Compose, ComposeError};
 use crate::incarnation::{Incarnation, unit_property};
 use crate::marker::{Files, Marker, Program, State};
 use crate::process::{Ended, TAIL, kill_group, run, tail};
@@ -40,13 +41,38 @@ pub enum Restart {
     Command(Vec<String>),
     /// `systemctl restart` of this unit.
     Systemd(String),
+    /// These services of a Compose project, container by container.
+    Compose(Compose),
+}
+
+/// What a restart carries out.
+enum Means<'a> {
+    Program(Vec<String>),
+    Compose(&'a Compose),
+}
+
+impl std::fmt::Display for Means<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Program(argv) => f.write_str(&argv.join(" ")),
+            Self::Compose(compose) => {
+                write!(
+                    f,
+                    "docker compose -p {} restart {}",
+                    compose.project,
+                    compose.services.join(" ")
+                )
+            }
+        }
+    }
 }
 
 impl Restart {
-    fn argv(&self) -> Result<Vec<String>, RestartError> {
+    fn means(&self) -> Result<Means<'_>, RestartError> {
         match self {
+            Self::Compose(compose) => Ok(Means::Compose(compose)),
             Self::Command(argv) => match argv.first() {
-                Some(program) if !program.is_empty() => Ok(argv.clone()),
+                Some(program) if !program.is_empty() => Ok(Means::Program(argv.clone())),
                 _ => Err(RestartError::EmptyCommand),
             },
             Self::Systemd(unit) => {
@@ -55,9 +81,8 @@ impl Restart {
                 if unit.is_empty() || unit.len() > 255 || unit.starts_with('-') || !unit.chars().all(fits) {
                     return Err(RestartError::Unit { unit: unit.clone() });
                 }
-                Ok(["systemctl", "--no-ask-password", "restart", "--", unit]
-                    .map(str::to_owned)
-                    .to_vec())
+                let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
+                Ok(Means::Program(argv.map(str::to_owned).to_vec()))
             }
         }
     }
@@ -65,6 +90,7 @@ impl Restart {
     async fn life(&self, listener: Option<SocketAddr>) -> Option<Incarnation> {
         match (self, listener) {
             (Self::Systemd(unit), _) => Incarnation::of_unit(unit).await,
+            (Self::Compose(compose), _) => compose.life().await,
             (Self::Command(_), Some(address)) => Incarnation::of_listener(address).await,
             (Self::Command(_), None) => None,
         }
@@ -202,6 +228,9 @@ pub enum RestartError {
         /// What is known about it.
         state: String,
     },
+    /// The containers.
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
     /// The task that did it ended with the program that runs it.
     #[error("the restart was interrupted; the marker says how far it came")]
     Interrupted,
@@ -210,10 +239,15 @@ pub enum RestartError {
 impl RestartError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Busy { .. } | Self::Failed { .. } | Self::TimedOut { .. } | Self::NotBack { .. } | Self::Interrupted
-        )
+        match self {
+            Self::Busy { .. }
+            | Self::Failed { .. }
+            | Self::TimedOut { .. }
+            | Self::NotBack { .. }
+            | Self::Interrupted => true,
+            Self::Compose(error) => error.is_transient(),
+            _ => false,
+        }
     }
 }
 
@@ -238,7 +272,7 @@ pub fn forget(marker_dir: &Path, key: &str) -> Result<(), RestartError> {
 }
 
 async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
-    let argv = order.restart.argv()?;
+    let means = order.restart.means()?;
     let files = Files::new(&order.marker_dir, &order.key)?;
     let _lock = files.lock(order.within).await?;
     let mut marker = match files.read()? {
@@ -254,7 +288,7 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
                 None => order.restart.life(order.listener).await,
             };
             if let (Some(before), Some(now)) = (&marker.before, &now)
-                && before != now
+                && before.is_over(now)
             {
                 files.note(&Marker {
                     state: State::Done,
@@ -279,9 +313,12 @@ async fn attempt(order: RestartOnce) -> Result<Restarted, RestartError> {
     marker.program = None;
     files.note(&marker)?;
     let begun = Instant::now();
-    execute(&order, &argv, &files, &marker).await?;
+    match &means {
+        Means::Program(argv) => execute(&order, argv, &files, &marker).await?,
+        Means::Compose(compose) => compose.restart(marker.before.as_ref(), order.within).await?,
+    }
     let left = order.within.saturating_sub(begun.elapsed());
-    let proven = come_back(&order, &argv, marker.before.as_ref(), left).await?;
+    let proven = come_back(&order, &means, marker.before.as_ref(), left).await?;
     files.note(&Marker {
         state: State::Done,
         at: Timestamp::now(),
@@ -353,11 +390,11 @@ async fn execute(order: &RestartOnce, argv: &[String], files: &Files, marker: &M
 /// Waits until the service has a life that is not `before`. `false` when no life can be seen here at all.
 async fn come_back(
     order: &RestartOnce,
-    argv: &[String],
+    means: &Means<'_>,
     before: Option<&Incarnation>,
     within: Duration,
 ) -> Result<bool, RestartError> {
-    let observable = before.is_some() || order.listener.is_some() || matches!(order.restart, Restart::Systemd(_));
+    let observable = before.is_some() || order.listener.is_some() || !matches!(order.restart, Restart::Command(_));
     if !observable {
         return Ok(false);
     }
@@ -366,22 +403,25 @@ async fn come_back(
         let now = order.restart.life(order.listener).await;
         let state = match &order.restart {
             Restart::Systemd(unit) => unit_property(unit, "ActiveState").await,
-            Restart::Command(_) => None,
+            Restart::Command(_) | Restart::Compose(_) => None,
         };
         let up = matches!(state.as_deref(), None | Some("active" | "reloading"));
-        if up && now.is_some() && now.as_ref() != before {
+        let is_new = now
+            .as_ref()
+            .is_some_and(|now| before.is_none_or(|before| before.is_over(now)));
+        if up && is_new {
             return Ok(true);
         }
         if state.as_deref() == Some("failed") || begun.elapsed() + PAUSE >= within {
             return match (now, before) {
-                (Some(now), Some(before)) if now == *before => Err(RestartError::SameLife {
-                    command: argv.join(" "),
+                (Some(now), Some(before)) if !before.is_over(&now) => Err(RestartError::SameLife {
+                    command: means.to_string(),
                     life: now,
                 }),
                 // Neither before nor now could a life be seen: it may be one of another user.
                 (None, None) if state.is_none() => Ok(false),
                 _ => Err(RestartError::NotBack {
-                    command: argv.join(" "),
+                    command: means.to_string(),
                     within: order.within,
                     state: match (state, order.listener) {
                         (Some(state), _) => format!(" (systemd says {state})"),

@@ -252,6 +252,24 @@ pub enum Restart {
     Command(#[schemars(length(min = 1))] Vec<String>),
     /// A systemd unit, restarted with `systemctl restart`.
     Systemd(String),
+    /// Services of a Docker Compose project, restarted container by container through the Docker Engine's API.
+    Compose(ComposeProject),
+}
+
+/// What runs a host's server in containers of Docker Compose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComposeProject {
+    /// The project's name, as `docker compose ls` shows it.
+    #[schemars(length(min = 1))]
+    pub project: String,
+    /// The services whose containers read this host's config file, in the order in which they are restarted.
+    #[schemars(length(min = 1))]
+    pub services: Vec<String>,
+    /// Where the engine is, as DOCKER_HOST says it, such as `unix:///run/user/1000/docker.sock`; what the worker's own
+    /// DOCKER_HOST says when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 /// The store that the cluster moves to.

@@ -118,7 +118,8 @@ fn wrong_types_and_values_are_told_with_what_was_expected() {
         &with("/cluster/hosts/0/restart", json!({"command": ["a"], "systemd": "b"})),
         &[
             "cluster.hosts[0].restart: got an object with `command`, `systemd`, expected {\"command\": [\"PROGRAM\", \
-           \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"}",
+           \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} or {\"compose\": {\"project\": \"NAME\", \
+           \"services\": [\"SERVICE\"]}}",
         ],
     );
     assert_eq!(problems(&with("/records_per_second", json!(0))).len(), 1);

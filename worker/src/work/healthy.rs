@@ -1,7 +1,7 @@
 //! What proves that a host is healthy, by that host's own word, and that the cluster can do without it for a restart.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
@@ -9,6 +9,7 @@ use std::{
 use crossfade_cluster::{
     ConnectSettings, Frontend, TlsSettings,
     admin::Members,
+    compose::ComposeError,
     frontend::VisibilityStores,
     health::{Service, ServiceHealth},
     shards::Shards,
@@ -22,7 +23,7 @@ use crossfade_plan::{
 };
 use futures::future::select_ok;
 
-use super::{beat::Beat, frontend, host_files::read_static};
+use super::{beat::Beat, containers, frontend, host_files::read_static};
 
 /// Pause between two looks at what the cluster says of itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -40,6 +41,22 @@ const SERVICES: [(spec::Service, Service); 3] = [
 /// Where one of a host's services listens on this machine, by the static config: the first that can be told.
 pub(crate) fn listener(host: &Host, config: &StaticConfig) -> Option<SocketAddr> {
     addresses(host, config).into_values().flatten().next()
+}
+
+/// Where a host's services answer from this machine: what listens in containers does so at their addresses.
+async fn reached_at(host: &Host, config: &StaticConfig) -> Result<BTreeMap<Service, Vec<SocketAddr>>, ComposeError> {
+    let mut addresses = addresses(host, config);
+    if containers::run(host) {
+        let ips = containers::addresses(host).await?;
+        for places in addresses.values_mut() {
+            let ports: BTreeSet<u16> = places.iter().map(SocketAddr::port).collect();
+            *places = ports
+                .iter()
+                .flat_map(|port| ips.iter().map(|ip| SocketAddr::new(*ip, *port)))
+                .collect();
+        }
+    }
+    Ok(addresses)
 }
 
 /// Where a host's services listen on this machine, by the static config. A service that is told no address chooses one of the
@@ -89,7 +106,9 @@ pub(crate) async fn others_serve(order: &ConfigureHost, beat: &Beat) -> Result<(
     beat.doing(format!("{}: looking whether the other hosts serve", host.name));
     let until = Instant::now() + host.restart_within.0;
     let frontend = frontend::await_open(spec, host.restart_within.0).await?;
-    let addresses = addresses(host, &read_static(host)?.config);
+    let addresses = reached_at(host, &read_static(host)?.config)
+        .await
+        .map_err(|error| Problem::new(Code::RestartFailed, error.to_string()).at(format!("host {}", host.name)))?;
     loop {
         let lacking = match frontend.members().await {
             Ok(members) => {
@@ -171,9 +190,14 @@ pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), P
     let until = Instant::now() + host.restart_within.0;
     let left = || until.saturating_duration_since(Instant::now());
     let down = |message: String| Problem::new(Code::HostDown, message).at(format!("host {}", host.name));
-    let addresses = addresses(host, &read_static(host)?.config);
+    let addresses = reached_at(host, &read_static(host)?.config)
+        .await
+        .map_err(|error| down(error.to_string()))?;
     let mut own = None;
     for (service, addresses) in &addresses {
+        if addresses.is_empty() {
+            return Err(down(format!("none of its containers has an address at which {service} could be asked")));
+        }
         if *service == Service::Frontend {
             own = own_frontend(spec, addresses, left()).await.map_err(down)?;
         } else if spec.cluster.tls.is_none() {

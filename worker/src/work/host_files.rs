@@ -18,7 +18,7 @@ use crossfade_plan::{
 use serde_json::Value;
 
 use super::{
-    attributes, frontend, kept_orders,
+    attributes, containers, frontend, kept_orders,
     problems::{call, file_problem, refused},
     secrets,
 };
@@ -111,6 +111,8 @@ fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
 /// Where a host's server reads its dynamic config, and how often.
 struct DynamicFile {
     path: PathBuf,
+    /// The same as the server knows it: in a container another path.
+    named_by_server: PathBuf,
     poll_seconds: u64,
 }
 
@@ -119,7 +121,9 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
     let place = format!("{}:{}", host.config, client.line);
     let named = spec.dynamic_config_of(host).map(PathBuf::from);
     let path = match named {
-        Some(named) if client.filepath.is_absolute() && !same_file(&named, &client.filepath) => {
+        Some(named)
+            if client.filepath.is_absolute() && !containers::run(host) && !same_file(&named, &client.filepath) =>
+        {
             return Err(Problem::new(
                 Code::ConfigRefused,
                 format!(
@@ -132,7 +136,7 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
             .remedy("leave `dynamic_config` out of the spec, or name the file that the server reads"));
         }
         Some(named) => named,
-        None if client.filepath.is_absolute() => client.filepath,
+        None if client.filepath.is_absolute() => client.filepath.clone(),
         None => {
             return Err(Problem::new(
                 Code::ConfigRefused,
@@ -147,6 +151,7 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
     };
     Ok(DynamicFile {
         path,
+        named_by_server: client.filepath,
         poll_seconds: client.poll_interval.as_secs(),
     })
 }
@@ -161,7 +166,7 @@ pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Proble
     let one = |problem: Problem| vec![problem];
     let file = read_static(host).map_err(one)?;
     let dynamic = dynamic_file(spec, host, &file.config).map_err(one)?;
-    let mut problems = Vec::new();
+    let mut problems = containers::unread(host, &dynamic.path, &dynamic.named_by_server).await;
     problems.extend(rendered(host));
     for path in [PathBuf::from(&host.config), dynamic.path.clone()] {
         if let Err(error) = crossfade_config::check_writable(&path) {

@@ -15,11 +15,12 @@ use crossfade_plan::{
     settings::HostConfig,
     spec::{self, Host},
 };
+use futures::{FutureExt as _, future::select_ok};
 use tokio::sync::Mutex;
 
 use super::{
     beat::Beat,
-    healthy,
+    containers, healthy,
     host_files::{read_static, static_edit},
     problems::{file_problem, refused, restart as restart_problem},
 };
@@ -169,6 +170,7 @@ fn restart_order(order: &ConfigureHost, to: HostConfig) -> Result<RestartOnce, P
         restart: match &host.restart {
             spec::Restart::Command(argv) => Restart::Command(argv.clone()),
             spec::Restart::Systemd(unit) => Restart::Systemd(unit.clone()),
+            spec::Restart::Compose(project) => Restart::Compose(containers::compose(project)),
         },
         marker_dir: marker_dir(order),
         key: marker_key(host, to),

@@ -4,6 +4,7 @@ pub(crate) mod attributes;
 pub(crate) mod beat;
 pub(crate) mod clock;
 pub(crate) mod comparing;
+mod containers;
 pub(crate) mod copying;
 mod cursor;
 mod filling;

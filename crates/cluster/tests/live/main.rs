@@ -2,6 +2,7 @@
 
 mod cache;
 mod canaries;
+mod compose;
 mod elastic;
 mod foresee;
 mod frontend;

@@ -198,7 +198,8 @@ fn field_path(pointer: &str) -> String {
 
 fn forms_at(place: &str) -> &'static str {
     if place.ends_with(".restart") {
-        "{\"command\": [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"}"
+        "{\"command\": [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} \
+         or {\"compose\": {\"project\": \"NAME\", \"services\": [\"SERVICE\"]}}"
     } else if place.ends_with("api_key") {
         "{\"env\": \"NAME\"} or {\"file\": \"/path\"}"
     } else if place.starts_with("gates") {
