@@ -13,7 +13,7 @@ use super::processes::{Processes, Running};
 use super::progress::Progress;
 use super::temporal::tail;
 
-/// An image that has nothing but links into `/usr`, which each container mounts from the machine: no registry is needed,
+/// An image that has little but links into `/usr`, which each container mounts from the machine: no registry is needed,
 /// and what runs inside is what runs outside.
 pub const IMAGE: &str = "crossfade-test/machine:1";
 
@@ -133,6 +133,8 @@ impl Docker {
         for name in ["usr", "tmp", "etc"] {
             fs::create_dir(root.path().join(name))?;
         }
+        // A server asks who it runs as.
+        fs::write(root.path().join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
         let archive = Command::new("tar")
             .arg("-C")
             .arg(root.path())
