@@ -164,7 +164,8 @@ fn short(members: &Members, service: Service, wanted: usize) -> Option<String> {
 
 /// Whether this host's own service serves now. One that cannot be asked counts as serving: the ring then has to have it.
 async fn serves(spec: &Spec, service: Service, addresses: &BTreeMap<Service, Vec<SocketAddr>>) -> bool {
-    let Some(addresses) = addresses.get(&service).filter(|_| spec.cluster.tls.is_none()) else {
+    let can_be_asked = |addresses: &&Vec<SocketAddr>| spec.cluster.tls.is_none() && !addresses.is_empty();
+    let Some(addresses) = addresses.get(&service).filter(can_be_asked) else {
         return true;
     };
     let asked = addresses
