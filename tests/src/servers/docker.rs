@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::processes::{Processes, Running};
+use super::processes::{Processes, Running, Signal};
 use super::progress::Progress;
 use super::temporal::tail;
 
@@ -30,8 +30,25 @@ const PACKAGES: [&str; 3] = ["docker.io", "docker-cli", "docker-compose"];
 #[derive(Debug)]
 pub struct Docker {
     host: String,
-    // The engine before the watch over it, and its folder last.
-    _engine: Option<(Running, Processes, tempfile::TempDir)>,
+    _own: Option<Engine>,
+}
+
+/// An engine of this process's own.
+#[derive(Debug)]
+struct Engine {
+    running: Running,
+    // The watch goes after the engine, the folder last.
+    _processes: Processes,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.running.stop(Signal::Term);
+        // It leaves its network namespace mounted, and a folder with a mount in it cannot be removed.
+        let namespace = self.folder.path().join("exec/netns/default");
+        let _ = Command::new("umount").arg(namespace).stderr(Stdio::null()).status();
+    }
 }
 
 impl Docker {
@@ -43,7 +60,7 @@ impl Docker {
     pub fn start(progress: &dyn Progress) -> Result<Self> {
         let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
         let docker = if answers(&host) {
-            Self { host, _engine: None }
+            Self { host, _own: None }
         } else {
             Self::own(progress)?
         };
@@ -118,7 +135,11 @@ impl Docker {
         progress.finished("the Docker Engine answers");
         Ok(Self {
             host,
-            _engine: Some((engine, processes, folder)),
+            _own: Some(Engine {
+                running: engine,
+                _processes: processes,
+                folder,
+            }),
         })
     }
 
