@@ -15,7 +15,6 @@ use crossfade_plan::{
     settings::HostConfig,
     spec::{self, Host},
 };
-use futures::{FutureExt as _, future::select_ok};
 use tokio::sync::Mutex;
 
 use super::{
