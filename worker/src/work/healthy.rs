@@ -197,7 +197,9 @@ pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), P
     let mut own = None;
     for (service, addresses) in &addresses {
         if addresses.is_empty() {
-            return Err(down(format!("none of its containers has an address at which {service} could be asked")));
+            return Err(down(format!(
+                "none of its containers has an address at which {service} could be asked"
+            )));
         }
         if *service == Service::Frontend {
             own = own_frontend(spec, addresses, left()).await.map_err(down)?;
