@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let line = "12 (a) b ( S 7 1 1 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 5";
+        let line = "12 (a) b () S 7 1 1 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 5";
         let stat = stat(line).unwrap();
         assert_eq!((stat.parent, stat.ticks), (7, 37));
     }
