@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossfade_cluster::health::{Service, ServiceHealth};
 use crossfade_cluster::{ApiKey, ConnectError, ConnectSettings, Frontend, TlsSettings, Version};
@@ -68,10 +68,12 @@ async fn a_frontend_with_mutual_tls_is_reached_by_every_way_and_only_with_a_cert
         frontend.cluster().await.expect("public API").version,
         Version::new(1, 30, 8)
     );
-    assert_eq!(
-        frontend.members().await.expect("admin API").by_service["history"].len(),
-        1
-    );
+    // A frontend serves before it has seen who is in the rings.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while frontend.members().await.expect("admin API").by_service["history"].len() != 1 {
+        assert!(Instant::now() < deadline, "no history host in its ring");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let health = ServiceHealth::new(Service::Frontend, &settings).expect("settings");
     health.await_serving(Duration::from_secs(60)).await.expect("serves");
 
