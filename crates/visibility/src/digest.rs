@@ -13,9 +13,10 @@
 //! multiple of 32 scalars between them, look the same. A comparison without digests sees that.
 //!
 //! A memo is a protobuf map, whose entries each write puts in an order of its own: the same memo has different bytes in two
-//! stores. What goes into the hash is therefore a sum over the memo's entries. Within an entry bytes count: a payload with several
-//! metadata fields (an encrypted one) may then look different when it is not. Everything of that kind, a number written as 1 and
-//! as 1.0 or a field that is null among it, costs reading the cell and never an answer: equality by digest is stricter than equality.
+//! stores. What goes into the hash are therefore its entries in the order of their bytes. Within an entry bytes count: a payload
+//! with several metadata fields (an encrypted one) may then look different when it is not. Everything of that kind, a number
+//! written as 1 and as 1.0 or a field that is null among it, costs reading the cell and never an answer: equality by digest is
+//! stricter than equality.
 
 use std::collections::BTreeMap;
 
