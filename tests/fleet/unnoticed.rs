@@ -22,7 +22,7 @@ async fn a_fleet_moves_and_no_client_notices() -> Result<()> {
     scene.testbed.temporal().all_serving().await?;
     // One worker for one host, one for two, and what is left for the first.
     scene.worker.kill()?;
-    scene.worker.serves(&["matching", "history-a"]);
+    scene.worker.serves(&["matching-a", "matching-b", "history-a"]);
     scene.worker.again(&scene.testbed)?;
     let mut others = [
         Worker::of_hosts("worker-history-b", &scene.testbed, &["history-b"], &tools)?,
@@ -60,7 +60,7 @@ async fn a_fleet_moves_and_no_client_notices() -> Result<()> {
     );
     let files = Files::of(&scene.testbed)?.text();
     ensure!(
-        files.matches(&format!("visibilityStore: {TARGET_NAME}")).count() == 5,
+        files.matches(&format!("visibilityStore: {TARGET_NAME}")).count() == 6,
         "{files}"
     );
     ensure!(!files.contains("secondaryVisibility"), "{files}");

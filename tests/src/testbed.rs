@@ -177,7 +177,8 @@ impl Plan {
         self
     }
 
-    /// As clusters in production are: each service on machines of its own, and those that clients wait for on two.
+    /// As clusters in production are: each service on machines of its own, two for each. A query is lost to its client with
+    /// a lone matching host that takes longer to restart than the SDK tries again (10 s).
     #[must_use]
     pub fn on_a_fleet(mut self) -> Self {
         self.hosts = vec![
@@ -185,7 +186,8 @@ impl Plan {
             HostPlan::with("front-b", &["frontend"]),
             HostPlan::with("history-a", &["history"]),
             HostPlan::with("history-b", &["history"]),
-            HostPlan::with("matching", &["matching", "worker"]),
+            HostPlan::with("matching-a", &["matching", "worker"]),
+            HostPlan::with("matching-b", &["matching", "worker"]),
         ];
         self
     }

@@ -6,8 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::connect::{Checked, ConnectSettings};
 use crate::error::CallError;
 use crate::frontend::Frontend;
+
+/// Bound of one question to a history host itself.
+const ASK: Duration = Duration::from_secs(3);
 
 /// Pause between two looks; two in a row have to say the same.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -25,6 +33,52 @@ pub enum Shards {
         /// The server's words.
         reason: String,
     },
+}
+
+/// What a history host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryHost {
+    /// By which address the others know it, `IP:port`.
+    pub address: String,
+    /// The shards that it has now.
+    pub shards: Vec<u32>,
+}
+
+/// Asks the history host at `settings.address` itself, at most 3 s. Between services the server uses its internode TLS, which
+/// need not be that of the frontend.
+///
+/// # Errors
+/// The words of the settings, the transport or the server.
+pub async fn ask_history_host(settings: &ConnectSettings) -> Result<HistoryHost, String> {
+    let channel = Checked::read(settings)
+        .and_then(|checked| checked.channel("address"))
+        .map_err(|error| error.to_string())?;
+    let path = PathAndQuery::from_static("/temporal.server.api.historyservice.v1.HistoryService/DescribeHistoryHost");
+    let asked = async {
+        let mut grpc = tonic::client::Grpc::new(channel);
+        let unready = |error| Status::unavailable(crate::error::with_causes(&error));
+        grpc.ready().await.map_err(unready)?;
+        // 1.30.8: historyservice/v1/request_response.proto; the fields that are used have the numbers of the admin API's.
+        let request = DescribeHistoryHostRequest::default();
+        let codec: ProstCodec<_, DescribeHistoryHostResponse> = ProstCodec::default();
+        grpc.unary(Request::new(request), path, codec).await
+    };
+    match tokio::time::timeout(ASK, asked).await {
+        Ok(Ok(answer)) => {
+            let host = answer.into_inner();
+            Ok(HistoryHost {
+                shards: known(&host),
+                address: host.address,
+            })
+        }
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Err(_) => Err(format!("no answer within {ASK:?}")),
+    }
+}
+
+fn known(host: &DescribeHistoryHostResponse) -> Vec<u32> {
+    let ids = host.shard_ids.iter();
+    ids.filter_map(|id| u32::try_from(*id).ok()).collect()
 }
 
 /// Shards that do not come to rest.
@@ -47,11 +101,7 @@ impl Frontend {
             host_address: address.to_owned(),
         };
         let host: DescribeHistoryHostResponse = self.admin("DescribeHistoryHost", request).await?;
-        Ok(host
-            .shard_ids
-            .into_iter()
-            .filter_map(|id| u32::try_from(id).ok())
-            .collect())
+        Ok(known(&host))
     }
 
     /// Waits until each of `shards` history shards is with exactly one host of the ring, twice in a row with the same one.
@@ -143,6 +193,8 @@ struct DescribeHistoryHostRequest {
 struct DescribeHistoryHostResponse {
     #[prost(int32, repeated, tag = "2")]
     shard_ids: Vec<i32>,
+    #[prost(string, tag = "5")]
+    address: String,
 }
 
 #[cfg(test)]

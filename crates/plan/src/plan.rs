@@ -15,7 +15,7 @@ use crate::{
     period::Period,
     problem::{Code, Problem},
     route::{self, Form, Indices, Kind, Pair, Route, Version, Way},
-    spec::{ExistingRecords, Spec},
+    spec::{ExistingRecords, Service, Spec},
     stage::Stage,
     steps::{Names, steps},
 };
@@ -220,6 +220,7 @@ pub fn assemble(
     warnings.extend(indexes::warnings(spec, stores, deferral.as_ref()));
     let attribute_work = AttributeWork::of(spec, way.pair, cluster.attributes.as_ref());
     warnings.extend(attribute_work.warning(&spec.target.name));
+    warnings.extend(alone_in_their_role(spec));
     if spec.cutover.shadow_reads {
         warnings.push(
             "cutover.shadow_reads: this release leaves the server's shadow reads off, since the server throws their \
@@ -430,6 +431,31 @@ fn retention_warnings(spec: &Spec, namespaces: &[NamespacePlan]) -> Vec<String> 
             )
         })
         .collect()
+}
+
+/// In a cluster of several hosts: services of which only one host is named. Clients wait while it restarts, and what they ask
+/// fails when that takes longer than they try.
+fn alone_in_their_role(spec: &Spec) -> impl Iterator<Item = String> {
+    let hosts = &spec.cluster.hosts;
+    let roles = [
+        (Service::Frontend, "frontend", "every call"),
+        (Service::History, "history", "every call to an execution"),
+        (Service::Matching, "matching", "queries and workers' polls"),
+    ];
+    roles.into_iter().filter_map(move |(service, name, waiting)| {
+        let with_it: Vec<&str> = hosts
+            .iter()
+            .filter(|host| host.services.contains(&service))
+            .map(|host| host.name.as_str())
+            .collect();
+        match with_it.as_slice() {
+            [host] if hosts.len() > 1 => Some(format!(
+                "{name} runs on {host} alone: {waiting} wait while it restarts; a second host for it keeps clients from \
+                 noticing"
+            )),
+            _ => None,
+        }
+    })
 }
 
 fn unfit_in_words(unfit: &Unfit) -> String {

@@ -22,6 +22,10 @@ use super::temporal_ports::{Ports, ports};
 /// Shards of the history service: few, so that one canary on each is quick, and more than one, so that it matters.
 pub const HISTORY_SHARDS: u32 = 4;
 
+/// The same where several hosts share them: as many as it takes for the ring to give each host one. A history host without
+/// any never says that it serves (1.30.8: service/history/shard/controller_impl.go).
+const FLEET_SHARDS: u32 = 16;
+
 /// How long a server may take to serve; a cold start on a busy machine takes some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -415,7 +419,15 @@ fn write_host(
         host: &host.name,
         ports,
         metrics,
-        history_shards: HISTORY_SHARDS,
+        history_shards: match plan
+            .hosts
+            .iter()
+            .filter(|host| host.services.contains(&"history"))
+            .count()
+        {
+            0 | 1 => HISTORY_SHARDS,
+            _ => FLEET_SHARDS,
+        },
         datastores: [
             (plan.main.0, "Mutable state, histories and tasks.", &plan.main.1),
             (

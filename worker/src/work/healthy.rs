@@ -11,8 +11,8 @@ use crossfade_cluster::{
     admin::Members,
     compose::ComposeError,
     frontend::VisibilityStores,
-    health::{Service, ServiceHealth},
-    shards::Shards,
+    health::{Health, NotServing, Service, ServiceHealth},
+    shards::{Shards, ask_history_host},
 };
 use crossfade_config::StaticConfig;
 use crossfade_plan::{
@@ -30,6 +30,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a host's own frontend is tried by an address that its certificate need not name.
 const BY_ADDRESS: Duration = Duration::from_secs(15);
+
+/// How long a history host has to be in the ring without a shard to be taken for one that the ring gives none, as it may
+/// where shards are few. Such a host never says that it serves (1.30.8: service/history/shard/controller_impl.go,
+/// acquireShards: readiness takes a shard of its own).
+const WITHOUT_SHARDS: Duration = Duration::from_secs(10);
 
 /// The services that have a ring of their own and answer others.
 const SERVICES: [(spec::Service, Service); 3] = [
@@ -184,6 +189,53 @@ async fn await_service(service: Service, address: SocketAddr, within: Duration) 
         .map_err(|error| error.to_string())
 }
 
+/// As [`await_service`], but for a history host that is given no shard.
+async fn await_service_or_ring(
+    service: Service,
+    address: SocketAddr,
+    frontend: &Frontend,
+    within: Duration,
+) -> Result<(), String> {
+    let settings = ConnectSettings::plaintext(address.to_string());
+    let health = ServiceHealth::new(service, &settings).map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    let mut without = None;
+    loop {
+        let last = health.health().await;
+        if last == Health::Serving {
+            return Ok(());
+        }
+        let idle =
+            service == Service::History && last == Health::NotServing && is_without_shards(&settings, frontend).await;
+        without = without.filter(|_| idle).or_else(|| idle.then(Instant::now));
+        if without.is_some_and(|since: Instant| since.elapsed() >= WITHOUT_SHARDS) {
+            tracing::info!(%address, "the ring gives this history host no shard; it is not waited for any longer");
+            return Ok(());
+        }
+        if begun.elapsed() + LOOK_AGAIN >= within {
+            let waited = begun.elapsed();
+            let address = address.to_string();
+            let not_serving = NotServing {
+                service,
+                address,
+                waited,
+                last,
+            };
+            return Err(not_serving.to_string());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether a history host is one of several in the ring, and has no shard.
+async fn is_without_shards(settings: &ConnectSettings, frontend: &Frontend) -> bool {
+    let (Ok(host), Ok(members)) = (ask_history_host(settings).await, frontend.members().await) else {
+        return false;
+    };
+    let ring = members.by_service.get(Service::History.name());
+    host.shards.is_empty() && ring.is_some_and(|ring| ring.len() > 1 && ring.contains(&host.address))
+}
+
 /// Every service of the host itself serves, it is in its rings again, the cluster serves, the history shards have settled,
 /// and the host's own frontend has the stores of the new config.
 pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), Problem> {
@@ -194,6 +246,9 @@ pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), P
     let addresses = reached_at(host, &read_static(host)?.config)
         .await
         .map_err(|error| down(error.to_string()))?;
+    let frontend = frontend::await_open(spec, left())
+        .await
+        .map_err(|problem| down(problem.message))?;
     let mut own = None;
     for (service, addresses) in &addresses {
         if addresses.is_empty() {
@@ -207,13 +262,10 @@ pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), P
             // Between services the server speaks its internode TLS, which is not the spec's; there the ring tells.
             let asked = addresses
                 .iter()
-                .map(|address| Box::pin(await_service(*service, *address, left())));
+                .map(|address| Box::pin(await_service_or_ring(*service, *address, &frontend, left())));
             select_ok(asked).await.map_err(|error| down(error.clone()))?;
         }
     }
-    let frontend = frontend::await_open(spec, left())
-        .await
-        .map_err(|problem| down(problem.message))?;
     // With several hosts another one's frontend may answer behind the spec's address, so only its own is believed.
     let believed = own.or_else(|| (spec.cluster.hosts.len() == 1).then(|| frontend.clone()));
     loop {
