@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, HealthStatusEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
+};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, RestartContainerOptionsBuilder,
 };
@@ -205,14 +207,7 @@ impl Compose {
             format!("{SERVICE}={service}"),
             format!("{ONE_OFF}=False"),
         ];
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&HashMap::from([("label", labels)]))
-            .build();
-        let listed = engine
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| failed(error, "list containers".to_owned()))?;
+        let listed = list(engine, labels).await?;
         let mut containers = Vec::new();
         for id in listed.into_iter().filter_map(|container| container.id) {
             containers.push(look(engine, &id, service).await?);
@@ -259,16 +254,21 @@ impl Container {
     }
 }
 
-/// What runs on this machine, as `project/service`.
-async fn every_service(engine: &Docker) -> Result<Vec<String>, ComposeError> {
+/// The containers with all of these labels, running or not.
+async fn list(engine: &Docker, labels: Vec<String>) -> Result<Vec<ContainerSummary>, ComposeError> {
     let options = ListContainersOptionsBuilder::default()
         .all(true)
-        .filters(&HashMap::from([("label", vec![PROJECT])]))
+        .filters(&HashMap::from([("label", labels)]))
         .build();
-    let listed = engine
+    engine
         .list_containers(Some(options))
         .await
-        .map_err(|error| failed(error, "list containers".to_owned()))?;
+        .map_err(|error| failed(error, "list containers".to_owned()))
+}
+
+/// What runs on this machine, as `project/service`.
+async fn every_service(engine: &Docker) -> Result<Vec<String>, ComposeError> {
+    let listed = list(engine, vec![PROJECT.to_owned()]).await?;
     let mut services: Vec<String> = listed
         .into_iter()
         .filter_map(|container| {
