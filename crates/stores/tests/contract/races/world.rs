@@ -128,13 +128,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The next event; `false` if there is none. It is over when it was answered: a kill of whoever copies ends the call
+    /// that it falls before or after, and a server that would not be heard to the end tries its write again.
     async fn one_event(&self) -> bool {
         let mut events = self.events.lock().await;
-        let Some((at_source, event)) = events.pop_front() else {
+        let Some((at_source, event)) = events.front() else {
             return false;
         };
-        let server = if at_source { self.source } else { self.target };
-        server.write(&event).await;
+        let server = if *at_source { self.source } else { self.target };
+        server.write(event).await;
+        events.pop_front();
         true
     }
 
