@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
-use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::ports::{
+    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+};
 use crossfade_visibility::record::{Key, Record};
 use crossfade_visibility::sign::{Page, Wanted};
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -90,6 +92,17 @@ pub(crate) struct Timed<P> {
     pub(crate) clock: Clock,
 }
 
+impl<P: Sync> Timed<P> {
+    /// Pages, each of them timed.
+    fn timed<'a, T: Send + 'a>(&'a self, call: &'static str, pages: BoxStream<'a, T>) -> BoxStream<'a, T> {
+        let timed = stream::unfold(pages, move |mut pages| async move {
+            let next = self.clock.time(self.role, call, pages.next()).await?;
+            Some((next, pages))
+        });
+        timed.boxed()
+    }
+}
+
 #[async_trait]
 impl Read for Timed<Arc<dyn Read>> {
     fn describe(&self) -> String {
@@ -117,12 +130,20 @@ impl Read for Timed<Arc<dyn Read>> {
     }
 
     fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
-        let pages = self.port.in_own_order(limit)?;
-        let timed = stream::unfold(pages, move |mut pages| async move {
-            let next = self.clock.time(self.role, "scan", pages.next()).await?;
-            Some((next, pages))
-        });
-        Some(timed.boxed())
+        Some(self.timed("scan", self.port.in_own_order(limit)?))
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.port.place()
+    }
+
+    async fn scan_names(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        let names = self.port.scan_names(range, limit);
+        self.clock.time(self.role, "names", names).await
+    }
+
+    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        Some(self.timed("names", self.port.names_in_own_order(limit)?))
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
@@ -186,6 +207,14 @@ impl Write for Timed<Arc<dyn Write>> {
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {
         self.clock.time(self.role, "put", self.port.put(records)).await
+    }
+
+    async fn takes_from(&self, place: &Place) -> Result<bool, Error> {
+        self.port.takes_from(place).await
+    }
+
+    async fn take(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
+        self.clock.time(self.role, "take", self.port.take(place, named)).await
     }
 
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {

@@ -32,8 +32,11 @@
 //! the other. Pages share no key and each goes through its steps in order, so that nothing above changes; the cursor
 //! passes them in the order of their keys.
 //!
+//! Where the target can take the records over inside the cluster that holds both, (3) is left to it: see `copy/inside.rs`.
+//!
 //! Killed anywhere, it starts again from the last cursor and repeats at most those pages, with the same effect.
 
+mod inside;
 mod whole;
 
 use std::collections::BTreeSet;
@@ -41,7 +44,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use crate::ports::{Condemned, Error, Range, Read, Target};
+use crate::ports::{Condemned, Error, Place, Range, Read, Target};
 use crate::record::{Key, Record};
 
 pub use self::whole::copy_whole;
@@ -80,7 +83,8 @@ pub struct Progress {
     pub written: u64,
     /// Records removed from the target again, because the source lost them meanwhile.
     pub withdrawn: u64,
-    /// Bytes of content in the records that were given to the target, see [`Record::bytes`].
+    /// Bytes of content in the records that were given to the target, see [`Record::bytes`]. Of those that a cluster took
+    /// over by itself only the names passed through us, and nothing is counted.
     pub bytes: u64,
 }
 
@@ -129,7 +133,7 @@ pub async fn copy(
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Outcome, Error> {
     let mut progress = from;
-    let course = Course::default();
+    let course = Course::of(inside::place(source, target).await?);
     let range = Range {
         after: progress.cursor.clone(),
         ..slice.clone()
@@ -155,12 +159,23 @@ pub async fn copy(
 /// What the pages of a copy tell each other.
 #[derive(Default)]
 struct Course {
+    /// Where the target takes the records from by itself; pages then hold their names alone.
+    place: Option<Place>,
     /// No more pages are to be read.
     stopped: AtomicBool,
     /// There are no more.
     ended: AtomicBool,
     /// The target lacked all of the page that was done last.
     lacks_all: AtomicBool,
+}
+
+impl Course {
+    fn of(place: Option<Place>) -> Self {
+        Self {
+            place,
+            ..Self::default()
+        }
+    }
 }
 
 /// The pages of `range` in their order, each carried to the target, up to the end or until stopped.
@@ -176,7 +191,11 @@ fn carried<'a>(
         if course.stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let records = source.scan(&range, options.page.max(1)).await?;
+        let page = options.page.max(1);
+        let records = match course.place {
+            Some(_) => source.scan_names(&range, page).await?,
+            None => source.scan(&range, page).await?,
+        };
         let Some(last) = records.last().map(|record| record.key.clone()) else {
             course.ended.store(true, Ordering::Relaxed);
             return Ok(None);
@@ -212,14 +231,21 @@ async fn carry(source: &dyn Read, target: Target<'_>, page: Page, course: &Cours
     } else {
         lacking(page.records, target).await?
     };
-    let written = target.write.put(&chosen).await?;
+    let (written, withdrawn, bytes) = match &course.place {
+        Some(place) => inside::take(source, target, place, &chosen).await?,
+        None => {
+            let written = target.write.put(&chosen).await?;
+            let bytes = chosen.iter().map(Record::bytes).sum();
+            (written, withdraw_gone(source, target, &chosen).await?, bytes)
+        }
+    };
     course.lacks_all.store(written == scanned, Ordering::Relaxed);
     Ok(Carried {
         last: page.last,
         scanned,
-        bytes: chosen.iter().map(Record::bytes).sum(),
         written,
-        withdrawn: withdraw_gone(source, target, &chosen).await?,
+        withdrawn,
+        bytes,
     })
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::digest::{Digests, Question};
 use crate::keeps::Keeps;
-use crate::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crate::ports::{Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write};
 use crate::record::{Key, Record};
 use crate::sign::{Page, Wanted};
 
@@ -149,6 +149,15 @@ impl<W: Write> Write for Paced<W> {
         self.inner.put(records).await
     }
 
+    async fn takes_from(&self, place: &Place) -> Result<bool, Error> {
+        self.inner.takes_from(place).await
+    }
+
+    async fn take(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
+        self.pacer.wait(named.len()).await;
+        self.inner.take(place, named).await
+    }
+
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
         self.pacer.wait(changes.len()).await;
         self.inner.rewrite(changes).await
@@ -202,6 +211,18 @@ impl Read for PacedRead {
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.pacer.wait(0).await;
         let page = self.inner.scan(range, limit).await?;
+        self.pacer.owe(page.len()).await;
+        Ok(page)
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.inner.place()
+    }
+
+    async fn scan_names(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.pacer.wait(0).await;
+        let page = self.inner.scan_names(range, limit).await?;
+        // Each of them is read, if not by us.
         self.pacer.owe(page.len()).await;
         Ok(page)
     }
@@ -283,6 +304,15 @@ mod tests {
         // The first call is free, each of the four others waits for the 50 records before it.
         assert_eq!(start.elapsed().as_secs_f64().round(), 2.0);
         assert_eq!(paced.pacer.rate.passed(), 250);
+        // What a cluster takes over by itself, too.
+        let place = Place {
+            cluster: "c".to_owned(),
+            name: "n".to_owned(),
+        };
+        for _ in 0..2 {
+            paced.take(&place, &records(50)).await?;
+        }
+        assert_eq!(start.elapsed().as_secs_f64().round(), 3.0);
         Ok(())
     }
 

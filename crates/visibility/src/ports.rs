@@ -44,6 +44,23 @@ pub trait Read: Send + Sync {
         None
     }
 
+    /// Where the records lie, for a target of the same cluster that can take them over by itself ([`Write::take`]); `None`
+    /// where no cluster does that.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// As [`scan`](Self::scan), when no more of a record is wanted than what names it: its key, its Workflow Id (or an
+    /// empty one, where the record is not to be had by it) and its version. Nothing is said of the rest of it.
+    async fn scan_names(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.scan(range, limit).await
+    }
+
+    /// As [`in_own_order`](Self::in_own_order), with no more of a record than [`scan_names`](Self::scan_names) gives.
+    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        self.in_own_order(limit)
+    }
+
     /// The records of those of `keys` that exist, in any order. Duplicate keys count once.
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error>;
 
@@ -128,6 +145,19 @@ pub trait Write: Send + Sync {
     /// with one key the latest version counts. Gives the number that changed. After an error some may be written.
     async fn put(&self, records: &[Record]) -> Result<u64, Error>;
 
+    /// Whether this store can take over records of `place` by itself, unchanged: it is of the same cluster, may read
+    /// there, and takes every field as it is.
+    async fn takes_from(&self, _place: &Place) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// As [`put`](Self::put), with the records as they are in `place` when the cluster reads them there: not older than
+    /// `named`, which holds their names alone ([`Read::scan_names`]). `None` when they are not all taken over, some of
+    /// them possibly: they are to be read and put.
+    async fn take(&self, _place: &Place, _named: &[Record]) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
     /// Replaces records whatever their version, each only while the store still holds exactly what was seen (content
     /// and version). Gives the number replaced.
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error>;
@@ -146,6 +176,14 @@ impl<W: Write + ?Sized> Write for Arc<W> {
         (**self).put(records).await
     }
 
+    async fn takes_from(&self, place: &Place) -> Result<bool, Error> {
+        (**self).takes_from(place).await
+    }
+
+    async fn take(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
+        (**self).take(place, named).await
+    }
+
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
         (**self).rewrite(changes).await
     }
@@ -153,6 +191,15 @@ impl<W: Write + ?Sized> Write for Arc<W> {
     async fn delete(&self, condemned: &[Condemned]) -> Result<u64, Error> {
         (**self).delete(condemned).await
     }
+}
+
+/// Where a store's records lie, for others of the same cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The cluster, by what no other has: its id.
+    pub cluster: String,
+    /// What the records are under there: the index.
+    pub name: String,
 }
 
 /// A part of a store's records: of one Namespace or all, after one key (a cursor) and up to another.

@@ -98,6 +98,33 @@ pub struct Record {
 }
 
 impl Record {
+    /// What names a record, and nothing else of it. The Workflow Id is empty where the record is not to be had by it.
+    pub fn name(key: Key, workflow_id: String, version: Option<i64>) -> Self {
+        Self {
+            key,
+            version,
+            workflow_id,
+            workflow_type: String::new(),
+            status: 0,
+            start_time: Timestamp::UNIX_EPOCH,
+            execution_time: Timestamp::UNIX_EPOCH,
+            close_time: None,
+            history_length: None,
+            history_size_bytes: None,
+            execution_duration: None,
+            state_transition_count: None,
+            memo: None,
+            memo_encoding: String::new(),
+            task_queue: String::new(),
+            search_attributes: Map::new(),
+            parent_workflow_id: None,
+            parent_run_id: None,
+            root_workflow_id: None,
+            root_run_id: None,
+            task_key: None,
+        }
+    }
+
     /// Whether the execution is open (running).
     pub fn is_open(&self) -> bool {
         self.status == RUNNING

@@ -97,7 +97,10 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
             pair.to.describe(),
             render::counted(progress.scanned, "record"),
             render::count(progress.written),
-            render::size(progress.bytes),
+            match progress.bytes {
+                0 if progress.written > 0 => "by the cluster itself".to_owned(),
+                bytes => render::size(bytes),
+            },
             render::count(progress.withdrawn),
             render::span(took),
             rebuilt.map_or_else(String::new, |indexes| {

@@ -49,14 +49,16 @@ pub(super) async fn engine(cluster: &Cluster) -> Result<Root, Error> {
     }
     Ok(Root {
         engine: format!("{product} {number}"),
-        uuid: text("/cluster_uuid").map(str::to_owned),
+        // A cluster that has not found together yet calls itself `_na_`.
+        cluster_id: text("/cluster_uuid").filter(|id| *id != "_na_").map(str::to_owned),
     })
 }
 
 /// What a cluster answers at its root.
 pub(super) struct Root {
     engine: String,
-    uuid: Option<String>,
+    /// What no other cluster has.
+    pub(super) cluster_id: Option<String>,
 }
 
 /// The index's mapping; `None` when there is no index.
@@ -91,7 +93,7 @@ pub(crate) async fn inspect(entry: ElasticsearchEntry) -> Result<Facts, OpenErro
             .push("the index maps new fields by itself (dynamic is not false as in Temporal's template)".to_owned());
     }
     // An index that is made anew under its name is another one. Without an index its name has to do.
-    let identity = root.uuid.map(|uuid| match &index.uuid {
+    let identity = root.cluster_id.map(|uuid| match &index.uuid {
         Some(index) => format!("{uuid}/{index}"),
         None => format!("{uuid}/{}", entry.index),
     });

@@ -15,7 +15,7 @@
 //!
 //! # Writes
 //!
-//! See [`write`].
+//! See [`write`], and [`names`] for what a cluster takes over from another index of its own.
 
 mod client;
 mod document;
@@ -24,6 +24,7 @@ mod fault;
 mod fields;
 mod ids;
 mod inspect;
+mod names;
 mod pressure;
 mod scan;
 mod scroll;
@@ -39,7 +40,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::ports::{
+    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+};
 use crossfade_visibility::record::{Key, Record};
 use crossfade_visibility::sign::{Page as Signs, Wanted};
 use futures::stream::BoxStream;
@@ -66,9 +69,19 @@ const BUCKETS: usize = 1000;
 /// How old a view a scan may be of what others write.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How much of each record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Whole,
+    /// What names it.
+    Names,
+}
+
 /// One visibility index.
 pub(crate) struct Elasticsearch {
     cluster: Cluster,
+    /// What no other cluster has.
+    cluster_id: Option<String>,
     index: String,
     /// Whether something was written through this store since the index was last refreshed.
     written: AtomicBool,
@@ -81,7 +94,7 @@ impl Elasticsearch {
     pub(crate) async fn open(entry: ElasticsearchEntry) -> Result<Self, OpenError> {
         let cluster = Cluster::connect(&entry).await?;
         let opening = |error| fault::opening(entry.login.as_ref(), error);
-        inspect::engine(&cluster).await.map_err(opening)?;
+        let root = inspect::engine(&cluster).await.map_err(opening)?;
         let store = cluster.name.clone();
         let Some(mapping) = inspect::mapping(&cluster, &entry.index).await.map_err(opening)? else {
             return Err(OpenError::NoSchema { store });
@@ -91,6 +104,7 @@ impl Elasticsearch {
         }
         Ok(Self {
             cluster,
+            cluster_id: root.cluster_id,
             index: entry.index,
             written: AtomicBool::new(false),
             refreshed: Mutex::new(None),
@@ -177,6 +191,24 @@ impl Elasticsearch {
             reason: error.to_string(),
         })?;
         read?.ok_or_else(|| self.not_whole())
+    }
+
+    /// The same, of a call that asks for so much of each.
+    async fn found_of(&self, what: What, call: Call<'_>) -> Result<(Option<String>, Vec<Record>), Error> {
+        match what {
+            What::Whole => self.found(call).await,
+            What::Names => self.names_found(call).await,
+        }
+    }
+
+    async fn names_found(&self, call: Call<'_>) -> Result<(Option<String>, Vec<Record>), Error> {
+        let answer = self.cluster.ask_in_bytes(call).await?;
+        let page = serde_json::from_slice::<names::Page>(&answer);
+        let page = page
+            .ok()
+            .filter(names::Page::is_whole)
+            .ok_or_else(|| self.not_whole())?;
+        Ok((page.scroll.clone(), page.records(&self.cluster.name)?))
     }
 
     /// The hits of a search.
@@ -293,11 +325,24 @@ impl Read for Elasticsearch {
 
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.refresh_for_scan().await?;
-        self.scan_windows(range, limit).await
+        self.scan_windows(range, limit, What::Whole).await
     }
 
     fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
-        Some(self.scroll(limit))
+        Some(self.scroll(limit, What::Whole))
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.place_in_cluster()
+    }
+
+    async fn scan_names(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.refresh_for_scan().await?;
+        self.scan_windows(range, limit, What::Names).await
+    }
+
+    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+        Some(self.scroll(limit, What::Names))
     }
 
     fn signs(&self, wanted: Wanted) -> Option<BoxStream<'_, Result<Signs, Error>>> {
@@ -379,6 +424,14 @@ impl Write for Elasticsearch {
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {
         self.put_batch(records).await
+    }
+
+    async fn takes_from(&self, place: &Place) -> Result<bool, Error> {
+        self.takes_documents_of(place).await
+    }
+
+    async fn take(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
+        self.take_documents(place, named).await
     }
 
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {

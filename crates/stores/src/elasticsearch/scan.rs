@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::client::USUAL;
-use super::{Elasticsearch, document};
+use super::names::ask_for_names;
+use super::{Elasticsearch, What, document};
 
 /// The beginning of a UUID as a number: its first 12 digits.
 const DIGITS: u32 = 12;
@@ -41,7 +42,7 @@ pub(super) struct Windows {
 
 impl Elasticsearch {
     /// A page of `range`, not empty unless the range holds no more.
-    pub(super) async fn scan_windows(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+    pub(super) async fn scan_windows(&self, range: &Range, limit: usize, what: What) -> Result<Vec<Record>, Error> {
         let after = range.after.as_ref();
         if limit == 0 {
             return Ok(Vec::new());
@@ -50,16 +51,16 @@ impl Elasticsearch {
             return match after {
                 Some(after) if after.namespace_id > *namespace => Ok(Vec::new()),
                 Some(after) if after.namespace_id == *namespace => {
-                    self.scan_namespace(namespace, &after.run_id, range, limit).await
+                    self.scan_namespace(namespace, &after.run_id, range, limit, what).await
                 }
-                _ => self.scan_namespace(namespace, "", range, limit).await,
+                _ => self.scan_namespace(namespace, "", range, limit, what).await,
             };
         }
         for namespace in self.namespaces_from(after).await? {
             let run = after
                 .filter(|after| after.namespace_id == namespace)
                 .map_or("", |after| after.run_id.as_str());
-            let page = self.scan_namespace(&namespace, run, range, limit).await?;
+            let page = self.scan_namespace(&namespace, run, range, limit, what).await?;
             if !page.is_empty() {
                 return Ok(page);
             }
@@ -95,6 +96,7 @@ impl Elasticsearch {
         after: &str,
         range: &Range,
         limit: usize,
+        what: What,
     ) -> Result<Vec<Record>, Error> {
         let last = match &range.until {
             Some(until) if until.namespace_id.as_str() < namespace => return Ok(Vec::new()),
@@ -110,11 +112,14 @@ impl Elasticsearch {
             if let Some(last) = to.as_deref().or(last) {
                 run["lte"] = json!(last);
             }
-            let body = json!({
+            let mut body = json!({
                 "size": limit, "version": true, "track_total_hits": false, "sort": ["RunId"],
                 "query": {"bool": {"filter": [{"term": {"NamespaceId": namespace}}, {"range": {"RunId": run}}]}},
             });
-            let (_, records) = self.found(self.searching(&body, USUAL)).await?;
+            if what == What::Names {
+                ask_for_names(&mut body);
+            }
+            let (_, records) = self.found_of(what, self.searching(&body, USUAL)).await?;
             if !records.is_empty() {
                 // A full page tells only of the part of its window up to its last record.
                 let end = match records.last() {

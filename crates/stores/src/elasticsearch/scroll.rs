@@ -14,7 +14,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Body, Call, USUAL};
-use super::{Elasticsearch, LARGEST_PAGE};
+use super::names::ask_for_names;
+use super::{Elasticsearch, LARGEST_PAGE, What};
 
 /// How long the cluster keeps the view after each page: also a slow target has taken a page by then.
 const KEPT_FOR: &str = "10m";
@@ -24,13 +25,17 @@ pub(super) struct Scroll<'a> {
     store: &'a Elasticsearch,
     page: usize,
     query: Value,
+    what: What,
     /// Of the cluster's last answer; `None` before the first.
     pub(super) id: Option<String>,
 }
 
 impl Elasticsearch {
-    pub(super) fn scroll(&self, limit: usize) -> BoxStream<'_, Result<Vec<Record>, Error>> {
-        let scroll = Scroll::new(self, limit, json!({"match_all": {}}));
+    pub(super) fn scroll(&self, limit: usize, what: What) -> BoxStream<'_, Result<Vec<Record>, Error>> {
+        let scroll = Scroll {
+            what,
+            ..Scroll::new(self, limit, json!({"match_all": {}}))
+        };
         stream::try_unfold(scroll, |mut scroll| async move {
             let records = scroll.next().await?;
             if records.is_empty() {
@@ -50,13 +55,14 @@ impl<'a> Scroll<'a> {
             store,
             page: page.clamp(1, LARGEST_PAGE),
             query,
+            what: What::Whole,
             id: None,
         }
     }
 
     async fn next(&mut self) -> Result<Vec<Record>, Error> {
         let call = self.call(self.body().await?);
-        let found = self.store.found(call).await;
+        let found = self.store.found_of(self.what, call).await;
         let (id, records) = found.map_err(|error| self.without_its_view(error))?;
         self.id = id;
         Ok(records)
@@ -73,7 +79,11 @@ impl<'a> Scroll<'a> {
         Ok(match &self.id {
             None => {
                 self.store.refresh().await?;
-                json!({"size": self.page, "version": true, "sort": ["_doc"], "query": self.query})
+                let mut body = json!({"size": self.page, "version": true, "sort": ["_doc"], "query": self.query});
+                if self.what == What::Names {
+                    ask_for_names(&mut body);
+                }
+                body
             }
             Some(id) => json!({"scroll": KEPT_FOR, "scroll_id": id}),
         })

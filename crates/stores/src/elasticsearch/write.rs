@@ -174,7 +174,7 @@ impl Elasticsearch {
     }
 
     /// The first write to an index that is gone would make another one, without Temporal's mapping.
-    async fn index_exists(&self) -> Result<(), Error> {
+    pub(super) async fn index_exists(&self) -> Result<(), Error> {
         let answer = self.cluster.call(&Call::head(self.index.clone())).await?;
         match answer.status {
             200..=299 => Ok(()),

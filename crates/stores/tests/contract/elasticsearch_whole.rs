@@ -66,11 +66,13 @@ async fn a_whole_copy_carries_everything_and_may_be_stopped() {
 /// What the source lost after the view of it was taken is not brought back.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_during_a_whole_copy_is_not_brought_back() {
-    for product in Product::BOTH {
-        let node = product.shared().await;
+    for (from, to) in [
+        (Product::Elasticsearch, Product::OpenSearch),
+        (Product::OpenSearch, Product::Elasticsearch),
+    ] {
         let (source, target) = (
-            opened(&node.index("going_from", "v13", json!({})).await).await,
-            opened(&node.index("going_to", "v13", json!({})).await).await,
+            opened(&from.shared().await.index("going_from", "v13", json!({})).await).await,
+            opened(&to.shared().await.index("going_to", "v13", json!({})).await).await,
         );
         let all = records(1_000);
         source.write().put(&all).await.expect("put");

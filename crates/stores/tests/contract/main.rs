@@ -3,6 +3,7 @@
 mod clusters;
 mod elasticsearch;
 mod elasticsearch_ids;
+mod elasticsearch_inside;
 mod elasticsearch_settings;
 mod elasticsearch_trouble;
 mod elasticsearch_whole;

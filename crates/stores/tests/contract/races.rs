@@ -120,6 +120,20 @@ async fn from_postgres_to_elasticsearch() {
     races(20, source, target).await;
 }
 
+/// The cluster moves the records itself.
+#[tokio::test]
+async fn within_one_elasticsearch() {
+    let node = Product::Elasticsearch.shared().await;
+    let from = node.index("race_within_from", "v13", json!({})).await;
+    let to = node.index("race_within_to", "v13", json!({})).await;
+    let (from_store, to_store) = (opened(&from).await, opened(&to).await);
+    let place = from_store.read().place().expect("a place");
+    assert!(to_store.write().takes_from(&place).await.expect("an answer"));
+    let source = Server::of_elasticsearch(from_store, node, &from);
+    let target = Server::of_elasticsearch(to_store, node, &to);
+    races(20, source, target).await;
+}
+
 impl World<'_> {
     fn range(&self) -> Range {
         Range {

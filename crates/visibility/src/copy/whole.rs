@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
-use super::{Course, Options, Outcome, Page, Progress, Step, Watch, carry, copy};
+use super::{Course, Options, Outcome, Page, Progress, Step, Watch, carry, copy, inside};
 use crate::ports::{Error, Range, Read, Target};
 use crate::record::Record;
 
@@ -24,8 +24,14 @@ pub async fn copy_whole(
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Outcome, Error> {
     let mut progress = Progress::default();
-    if let Some(pages) = source.in_own_order(options.page.max(1)) {
-        match carry_all(source, target, pages, options, &mut progress, watch).await {
+    let course = Course::of(inside::place(source, target).await?);
+    let page = options.page.max(1);
+    let pages = match course.place {
+        Some(_) => source.names_in_own_order(page),
+        None => source.in_own_order(page),
+    };
+    if let Some(pages) = pages {
+        match carry_all(source, target, pages, options, course, &mut progress, watch).await {
             Ok(finished) => return Ok(Outcome { progress, finished }),
             // A view that was lost, or that this user may not have.
             Err(error) if error.is_retryable() || progress.scanned == 0 => {
@@ -44,10 +50,10 @@ async fn carry_all(
     target: Target<'_>,
     pages: BoxStream<'_, Result<Vec<Record>, Error>>,
     options: Options,
+    course: Course,
     progress: &mut Progress,
     watch: &mut dyn Watch<Progress>,
 ) -> Result<bool, Error> {
-    let course = Course::default();
     let goes_on = || !course.stopped.load(Ordering::Relaxed);
     let mut carried = pages
         .try_take_while(|_| ready(Ok(goes_on())))

@@ -82,6 +82,14 @@ impl Server {
         }
     }
 
+    /// Has searches see everything that was written so far.
+    pub(crate) async fn refresh(&self) {
+        if let Way::Elasticsearch { url, index } = &self.way {
+            let (status, answer) = request(url, Method::POST, &format!("/{index}/_refresh"), None).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+    }
+
     pub(crate) async fn rows(&self, namespace: &str) -> Rows {
         match &self.way {
             Way::Postgres(client) => {
@@ -91,7 +99,7 @@ impl Server {
                 rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
             }
             Way::Elasticsearch { url, index } => {
-                request(url, Method::POST, &format!("/{index}/_refresh"), None).await;
+                self.refresh().await;
                 let all = json!({"size": 1000, "version": true, "query": {"term": {"NamespaceId": namespace}}});
                 let (status, found) = request(url, Method::POST, &format!("/{index}/_search"), Some(all)).await;
                 assert_eq!(status, 200, "{found}");

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
-use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::ports::{
+    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+};
 use crossfade_visibility::record::{Key, Record};
 use jiff::Timestamp;
 
@@ -101,6 +103,8 @@ impl<'a> World<'a> {
                 timeline.push((at_target, false, event));
             }
         }
+        // What was there long before a copy begins, every page of it sees.
+        source.refresh().await;
         timeline.sort_by_key(|(moment, at_source, _)| (*moment, !at_source));
         let gusts = (0..seed.below(10) + 1).map(|_| seed.below(4)).collect();
         let after_puts = (seed.below(3) == 0).then(|| seed.below(4));
@@ -220,6 +224,12 @@ impl Read for Port<'_> {
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.amid(self.server.store.read().scan(range, limit)).await
     }
+    fn place(&self) -> Option<Place> {
+        self.server.store.read().place()
+    }
+    async fn scan_names(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
+        self.amid(self.server.store.read().scan_names(range, limit)).await
+    }
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
         self.amid(self.server.store.read().get(keys)).await
     }
@@ -260,6 +270,14 @@ impl Write for Port<'_> {
         let written = self.amid(self.server.store.write().put(records)).await;
         self.world.has_put();
         written
+    }
+    async fn takes_from(&self, place: &Place) -> Result<bool, Error> {
+        self.server.store.write().takes_from(place).await
+    }
+    async fn take(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
+        let taken = self.amid(self.server.store.write().take(place, named)).await;
+        self.world.has_put();
+        taken
     }
     async fn rewrite(&self, changes: &[Rewrite]) -> Result<u64, Error> {
         self.amid(self.server.store.write().rewrite(changes)).await
