@@ -2,3 +2,4 @@
 
 mod trouble;
 mod unnoticed;
+mod warm;

@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Resume(Remark),
     /// End the Retention wait now; what is missing then is copied by verify.
     SkipWait(Remark),
+    /// Leave the source now, which is kept written after promote (`promote.keep_warm`)
+    Finish(Remark),
     /// Go back: restore every file byte for byte, restart, prove the old state.
     ///
     /// The migration does it, wherever its workers are. With `--from-files` this command does it, on this machine and

@@ -38,6 +38,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Approve(args) => message::approve(global, &args).await,
         Command::Pause(args) => message::remark(global, name::PAUSE, &args).await,
         Command::Resume(args) => message::remark(global, name::RESUME, &args).await,
+        Command::Finish(args) => message::remark(global, name::FINISH, &args).await,
         Command::SkipWait(args) => message::remark(global, name::SKIP_WAIT, &args).await,
         Command::Rollback(args) => rollback::run(global, &args).await,
         Command::Abort(args) => message::remark(global, name::ABORT, &args).await,

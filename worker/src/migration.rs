@@ -127,6 +127,8 @@ pub(crate) struct PendingActivity {
     pub(crate) attempt: u32,
     /// When this attempt was started; `None` while it waits for a worker.
     pub(crate) started: Option<Timestamp>,
+    /// The host whose worker alone can take it, where the server tells (from 1.28 on).
+    pub(crate) host: Option<String>,
     /// When the next attempt is due, while it waits for one.
     pub(crate) next_attempt: Option<Timestamp>,
     /// How far it is, as of its last heartbeat.
@@ -331,6 +333,16 @@ impl PendingActivity {
                 .last_started_time
                 .as_ref()
                 .and_then(|at| time(at.seconds, at.nanos)),
+            host: info
+                .activity_options
+                .as_ref()
+                .and_then(|options| options.task_queue.as_ref())
+                .and_then(|queue| {
+                    queue
+                        .name
+                        .strip_prefix(&names::host_task_queue(""))
+                        .map(ToOwned::to_owned)
+                }),
             next_attempt: info
                 .next_attempt_schedule_time
                 .as_ref()

@@ -106,6 +106,7 @@ fn help_of_every_command_is_the_reference() {
         vec!["pause"],
         vec!["resume"],
         vec!["skip-wait"],
+        vec!["finish"],
         vec!["rollback"],
         vec!["abort"],
         vec!["set-rate"],

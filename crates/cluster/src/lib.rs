@@ -10,6 +10,7 @@
 //! - [`mutable_state`]: what the history service holds of an execution, and refreshing its record from there.
 //! - [`canary`]: one tiny workflow for each history shard, to prove where writes go.
 //! - [`lock`]: one migration for each cluster.
+//! - [`host_lock`]: one worker at a host.
 //! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
 //! - [`shards`]: which history host has which shards, and whether they have come to rest.
@@ -31,6 +32,7 @@ mod error;
 mod execution;
 pub mod frontend;
 pub mod health;
+pub mod host_lock;
 mod incarnation;
 pub mod index_schema;
 pub mod listing;

@@ -59,11 +59,22 @@ impl DeadLetters {
 
     /// Why `stage` cannot begin, if it cannot.
     pub fn in_the_way_of(&self, stage: Stage, frontend: &str) -> Option<Problem> {
+        self.in_the_way(
+            &format!("a store may lack them. {stage} begins when it is empty"),
+            frontend,
+        )
+    }
+
+    /// Why a way back from swapped roles cannot end, if it cannot: the source may lack what was written meanwhile.
+    pub fn in_the_way_back(&self, frontend: &str) -> Option<Problem> {
+        self.in_the_way("the source may lack them. The way back ends when it is empty", frontend)
+    }
+
+    fn in_the_way(&self, so: &str, frontend: &str) -> Option<Problem> {
         let visibility = self.visibility();
         (visibility > 0).then(|| {
             let message = format!(
-                "{visibility} visibility tasks lie in the dead-letter queue: the server gave up writing these records, so a \
-                 store may lack them. {stage} begins when it is empty"
+                "{visibility} visibility tasks lie in the dead-letter queue: the server gave up writing these records, so {so}"
             );
             Problem::new(Code::DeadLetters, message)
                 .at("cluster.frontend")
@@ -110,6 +121,12 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
+        let back = counted(2).in_the_way_back("f:7233").expect("in the way").to_string();
+        assert!(
+            back.contains("the source may lack them") && back.contains("merge"),
+            "{back}"
+        );
+        assert_eq!(counted(0).in_the_way_back("f:7233"), None);
         let warning = counted(3).warning("f:7233").expect("told");
         assert!(
             warning.contains("from before") && warning.contains("merge --dlq-type 4"),

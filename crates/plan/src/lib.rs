@@ -40,3 +40,4 @@ pub mod spec;
 pub mod stage;
 mod steps;
 pub mod throttle;
+pub mod warm;

@@ -21,11 +21,13 @@ pub mod names {
     pub const ROLLBACK: &str = "rollback";
     /// Give the migration up: go back, and end the workflow as failed.
     pub const ABORT: &str = "abort";
+    /// Leave the source now, which is kept written beside the target after promote.
+    pub const FINISH: &str = "finish";
     /// Change the most records a second.
     pub const SET_RATE: &str = "set-rate";
 
     /// All of them.
-    pub const ALL: [&str; 7] = [APPROVE, PAUSE, RESUME, SKIP_WAIT, ROLLBACK, ABORT, SET_RATE];
+    pub const ALL: [&str; 8] = [APPROVE, PAUSE, RESUME, SKIP_WAIT, ROLLBACK, ABORT, FINISH, SET_RATE];
 }
 
 /// The longest name of who says something, in characters.
@@ -49,7 +51,7 @@ pub struct Approval {
     pub accept_drift: BTreeSet<DriftClass>,
 }
 
-/// Who says something, and why: the optional input of `pause`, `resume`, `skip-wait`, `rollback` and `abort`.
+/// Who says something, and why: the optional input of `pause`, `resume`, `skip-wait`, `rollback`, `abort` and `finish`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remark {

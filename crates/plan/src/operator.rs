@@ -64,6 +64,7 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
         }
         names::ROLLBACK => go_back(progress, Outcome::RolledBack, Remark::from_json(input)?),
         names::ABORT => go_back(progress, Outcome::Aborted, Remark::from_json(input)?),
+        names::FINISH => finish(progress, &Remark::from_json(input)?),
         names::SET_RATE => {
             let rate = SetRate::from_json(input)?;
             Ok(set_rate(progress, rate))
@@ -73,6 +74,25 @@ fn apply(progress: &mut Progress, name: &str, input: Option<&Value>) -> Result<S
             names::ALL.join(", ")
         ))),
     }
+}
+
+fn finish(progress: &mut Progress, remark: &Remark) -> Result<String, Rejected> {
+    if progress.spec.promote.keep_warm.is_none() {
+        return Err(Rejected(
+            "this migration does not keep the source written after promote (`promote.keep_warm`): there is nothing to end"
+                .to_owned(),
+        ));
+    }
+    if progress.warm.over {
+        return Err(Rejected("the source is not kept written any more".to_owned()));
+    }
+    if progress.back.is_some() {
+        return Err(Rejected("it is going back".to_owned()));
+    }
+    progress.warm.finish = true;
+    Ok(format!(
+        "the source is left as soon as the target is the primary ({remark})"
+    ))
 }
 
 fn set_rate(progress: &mut Progress, rate: SetRate) -> String {

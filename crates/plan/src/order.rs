@@ -212,6 +212,9 @@ pub struct ConfigureHost {
     pub host: Host,
     /// The state to reach.
     pub to: HostConfig,
+    /// Whether this is a step of the way back: then nothing is put back when it fails, it is tried again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
 }
 
 /// A host has its config.

@@ -172,6 +172,7 @@ pub fn assemble(
         );
     }
     problems.extend(way.iter().flat_map(|way| hosts_of_another_form(hosts, way.form)));
+    problems.extend(way.as_ref().and_then(|way| cannot_keep_warm(spec, way)));
     let mut namespaces = namespaces(cluster, stores);
     if let Some(way) = &way {
         let close_cleanup = hosts.iter().any(|host| host.close_cleanup);
@@ -289,6 +290,23 @@ fn pair_way(spec: &Spec, cluster: &ClusterFacts, host: &HostFacts) -> Result<Way
         .at("persistence.visibilityStore")
     })?;
     route::open(Pair::new(source, target_kind(spec)?).at(host.place), version)
+}
+
+/// Roles can only be swapped where the server takes the pair the other way round.
+fn cannot_keep_warm(spec: &Spec, way: &Way) -> Option<Problem> {
+    let keep_warm = spec.promote.keep_warm.filter(|_| !way.can_keep_warm())?;
+    Some(
+        Problem::new(
+            Code::PairUnsupported,
+            format!(
+                "the source cannot be kept written for {keep_warm} after promote: server {} does not take the pair the other \
+                 way round",
+                way.version
+            ),
+        )
+        .at("promote.keep_warm")
+        .remedy("leave `promote.keep_warm` out; a longer `cutover.soak` gives time with a way back before promote"),
+    )
 }
 
 /// The kind of the target's entry.

@@ -19,6 +19,7 @@ use crate::{
     spec::Spec,
     stage::{Gate, Stage},
     throttle::Throttle,
+    warm::Warm,
 };
 
 /// The most audit entries that are carried on; older ones are counted, not kept.
@@ -253,6 +254,12 @@ pub struct Progress {
     pub accepted_drift: BTreeSet<DriftClass>,
     /// Steps of the cutover that are done.
     pub cutover: CutoverProgress,
+    /// When the soak under way is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak_until: Option<Timestamp>,
+    /// The time in which the source stays written after promote.
+    #[serde(default, skip_serializing_if = "Warm::is_none")]
+    pub warm: Warm,
     /// The final check.
     pub final_records: Option<u64>,
     /// Why the final check could not be made, where an operator went on without it.
@@ -335,6 +342,8 @@ impl Progress {
             verify: VerifyProgress::default(),
             accepted_drift: BTreeSet::new(),
             cutover: CutoverProgress::default(),
+            soak_until: None,
+            warm: Warm::default(),
             final_records: None,
             unchecked: None,
             timings: Vec::new(),
@@ -362,9 +371,10 @@ impl Progress {
         matches!(self.condition, Condition::Ended { .. })
     }
 
-    /// Whether the way back is still open: not ended, and no host was ordered to be promoted.
+    /// Whether the way back is still open: not ended, no host was ordered to be promoted, and a source that was kept written
+    /// is not left.
     pub fn can_roll_back(&self) -> bool {
-        !self.has_ended() && !self.hosts.iter().any(|host| host.ordered == HostConfig::Promoted)
+        !self.has_ended() && !self.warm.over && !self.hosts.iter().any(|host| host.ordered == HostConfig::Promoted)
     }
 
     /// The exact command to type next, where one is waited for.
@@ -432,6 +442,9 @@ pub struct Status {
     pub accepted_drift: BTreeSet<DriftClass>,
     /// Steps of the cutover that are done.
     pub cutover: CutoverProgress,
+    /// The time in which the source stays written after promote.
+    #[serde(default, skip_serializing_if = "Warm::is_none")]
+    pub warm: Warm,
     /// When each stage began and ended.
     pub timings: Vec<StageTiming>,
     /// Whether a rollback is open now.
@@ -467,6 +480,7 @@ impl Status {
             verify: progress.verify.clone(),
             accepted_drift: progress.accepted_drift.clone(),
             cutover: progress.cutover,
+            warm: progress.warm,
             timings: progress.timings.clone(),
             can_roll_back: progress.can_roll_back(),
             rejected: progress.audit.iter().filter(|entry| !entry.taken).cloned().collect(),

@@ -12,6 +12,8 @@ pub enum HostConfig {
     Original,
     /// The source is primary, the target secondary.
     Dual,
+    /// The target is primary, the source secondary: going back needs no copy.
+    Warm,
     /// The target is primary, alone.
     Promoted,
 }

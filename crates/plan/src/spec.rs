@@ -35,6 +35,9 @@ pub struct Spec {
     /// How reads move to the target.
     #[serde(default)]
     pub cutover: Cutover,
+    /// How the target becomes the primary.
+    #[serde(default, skip_serializing_if = "Promote::is_default")]
+    pub promote: Promote,
     /// Whether the old datastore's definition stays in the files after promote.
     #[serde(default = "yes")]
     pub keep_source_datastore: bool,
@@ -369,6 +372,24 @@ pub struct Cutover {
     pub shadow_reads: bool,
 }
 
+/// How the target becomes the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promote {
+    /// How long the source stays written beside the target after the roles were swapped, so that going back needs no copy;
+    /// the signal `finish` ends it sooner. When absent the source is left at once. Only for pairs that the server accepts
+    /// the other way round, too: SQL with SQL, Elasticsearch with Elasticsearch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_warm: Option<Period>,
+}
+
+impl Promote {
+    /// Whether it says nothing.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Spec {
     /// Reads a spec and reports every mistake at once, each with its field.
     ///
@@ -399,6 +420,7 @@ impl Spec {
             copy: Copying::default(),
             gates: BTreeSet::new(),
             cutover: Cutover::default(),
+            promote: Promote::default(),
             keep_source_datastore: true,
             records_per_second: None,
             throttle: Throttle::default(),

@@ -42,6 +42,19 @@ impl<'a> Names<'a> {
         }
     }
 
+    fn swap(&self) -> String {
+        match self.datastore {
+            Some(datastore) => format!(
+                "make `{}` the indices.visibility of `{datastore}` and `{}` its indices.secondary_visibility",
+                self.target, self.source
+            ),
+            None => format!(
+                "make `{}` the visibilityStore and `{}` the secondaryVisibilityStore",
+                self.target, self.source
+            ),
+        }
+    }
+
     fn promote(&self) -> String {
         match self.datastore {
             Some(datastore) => format!("make `{}` the indices.visibility of `{datastore}`", self.target),
@@ -119,7 +132,26 @@ pub(crate) fn steps(
     cutover.push(format!("reads of every Namespace from `{target}`, proven"));
     cutover.push(format!("soak for {}", spec.cutover.soak));
     stage(Stage::Cutover, cutover);
-    let mut promote = vec!["compare every record once more; this is the point of no return".to_owned()];
+    let mut promote = vec![match spec.promote.keep_warm {
+        None => "compare every record once more; this is the point of no return".to_owned(),
+        Some(_) => "compare every record once more".to_owned(),
+    }];
+    promote.extend(spec.promote.keep_warm.iter().flat_map(|keep_warm| {
+        let first = format!(
+            "let each host read its primary, so that hosts before and after their turn read a store that is complete; wait \
+             {poll_seconds} s"
+        );
+        let swaps = hosts.iter().map(|host| format!("{host}: {}; restart, prove it healthy", names.swap()));
+        let then = [
+            "prove by a canary on every history shard that both stores are written, and that the target answers".to_owned(),
+            format!(
+                "keep both written for {keep_warm}, or until `finish`: going back needs no copy until then; what follows is \
+                 the point of no return"
+            ),
+            format!("secondaryVisibilityWritingMode: off: `{}` alone is written; nothing in the dead-letter queue", names.target),
+        ];
+        std::iter::once(first).chain(swaps).chain(then).collect::<Vec<_>>()
+    }));
     promote.extend(hosts.iter().map(|host| {
         format!(
             "{host}: {}, without a secondary; restart, prove it healthy",

@@ -1,8 +1,9 @@
 //! What operators may say, what it does, and that nothing malformed harms the run.
 
 use crossfade_plan::{
-    message::names::{ABORT, ALL, APPROVE, PAUSE, RESUME, ROLLBACK, SET_RATE, SKIP_WAIT},
+    message::names::{ABORT, ALL, APPROVE, FINISH, PAUSE, RESUME, ROLLBACK, SET_RATE, SKIP_WAIT},
     operator::{take, validate},
+    period::Period,
     problem::{Code, Problem},
     progress::{AUDIT_LIMIT, Condition, HostState, Outcome, Progress},
     settings::HostConfig,
@@ -182,6 +183,22 @@ fn the_wait_can_be_skipped_until_it_is_over() {
     let mut over = progress;
     over.wait_over = true;
     check_not_taken(&over, SKIP_WAIT, None, "over already");
+}
+
+#[test]
+fn keeping_the_source_written_can_be_ended_where_it_was_asked_for() {
+    check_not_taken(&progress(), FINISH, None, "does not keep the source written");
+    let mut warm = progress();
+    warm.spec.promote.keep_warm = Some(Period::from_secs(60));
+    let mut over = check_taken(
+        warm,
+        FINISH,
+        None,
+        "the source is left as soon as the target is the primary (no remark)",
+    );
+    assert!(over.warm.finish);
+    over.warm.over = true;
+    check_not_taken(&over, FINISH, None, "not kept written any more");
 }
 
 #[test]

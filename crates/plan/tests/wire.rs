@@ -71,6 +71,7 @@ fn names_are_pinned() {
             "skip-wait",
             "rollback",
             "abort",
+            "finish",
             "set-rate"
         ]),
     );

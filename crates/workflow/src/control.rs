@@ -296,6 +296,23 @@ pub(crate) async fn rest(
     Ok(rested)
 }
 
+/// As [`rest`] until a moment, however often it is gone back to: after a pause, or in another run.
+pub(crate) async fn rest_until(
+    ctx: &Ctx,
+    until: Option<Timestamp>,
+    why: &str,
+    wake: impl FnMut(&Progress) -> bool,
+) -> Result<Rested, Halt> {
+    checkpoint(ctx).await?;
+    let mut wake = wake;
+    if read(ctx, &mut wake) {
+        return Ok(Rested::Woken);
+    }
+    let left = until.map(|until| until.duration_since(now(ctx)));
+    let left = left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default();
+    rest(ctx, left, why, wake).await
+}
+
 /// Lets time pass on the way back, whatever is said meanwhile.
 pub(crate) async fn pass(ctx: &Ctx, length: Duration, why: &str) {
     ctx.timer(timer(length, why)).await;

@@ -12,7 +12,7 @@ use crossfade_plan::{
     order::ProveWrites,
     problem::{Problem, listing},
     progress::{Condition, CutoverProgress, Progress, VerifyProgress},
-    settings::{DynamicConfig, Reads, WritingMode},
+    settings::{DynamicConfig, HostConfig, Reads, WritingMode},
     stage::Stage,
 };
 use futures_util::FutureExt;
@@ -77,11 +77,14 @@ async fn until(ctx: &Ctx, mut condition: impl FnMut(&Progress, &Beside) -> bool)
 }
 
 /// Whether the target is to be written and there is a way back from it: once a host is promoted, leaving the target would
-/// lose what that host writes. A plan of an earlier release knows of no guard, and its history has none.
+/// lose what that host writes; and a host whose roles are swapped, told to write its primary alone, would leave the source.
+/// A plan of an earlier release knows of no guard, and its history has none.
 fn watches(progress: &Progress) -> bool {
     let guard = &progress.guard;
     let is_on = progress.plan.as_ref().is_some_and(|plan| plan.dead_letters.is_some());
-    is_on && guard.since.is_some() && guard.gap.is_none() && progress.back.is_none() && progress.can_roll_back()
+    let swapped = progress.hosts.iter().any(|host| host.ordered == HostConfig::Warm);
+    let has_way_back = progress.back.is_none() && progress.can_roll_back() && !swapped;
+    is_on && guard.since.is_some() && guard.gap.is_none() && has_way_back
 }
 
 /// Whether a gap was opened, in this run or an earlier one, and the hosts were not all told yet.
@@ -324,6 +327,7 @@ fn come_back(ctx: &Ctx, until: Timestamp) {
             repaired,
             ..VerifyProgress::default()
         };
+        progress.soak_until = None;
         if progress.stage > Stage::Verify {
             if let Some(timing) = progress.timings.last_mut() {
                 timing.ended.get_or_insert(now);

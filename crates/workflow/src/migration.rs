@@ -126,6 +126,11 @@ impl VisibilityMigration {
         self.take(message::ABORT, ctx.workflow_time(), &raw).ok();
     }
 
+    #[signal(name = message::FINISH)]
+    fn leave_source(&mut self, ctx: &mut SyncWorkflowContext<Self>, raw: RawValue) {
+        self.take(message::FINISH, ctx.workflow_time(), &raw).ok();
+    }
+
     #[signal(name = message::SET_RATE)]
     fn set_rate(&mut self, ctx: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         self.take(message::SET_RATE, ctx.workflow_time(), &raw).ok();
@@ -189,6 +194,16 @@ impl VisibilityMigration {
     #[update(name = message::ABORT)]
     fn abort_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, raw: RawValue) -> String {
         self.answer(message::ABORT, ctx.workflow_time(), &raw)
+    }
+
+    #[update_validator(leave_source_update)]
+    fn may_leave_source(&self, _ctx: &WorkflowContextView, raw: &RawValue) -> Validation {
+        self.validate(message::FINISH, raw)
+    }
+
+    #[update(name = message::FINISH)]
+    fn leave_source_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, raw: RawValue) -> String {
+        self.answer(message::FINISH, ctx.workflow_time(), &raw)
     }
 
     #[update_validator(set_rate_update)]
@@ -274,7 +289,9 @@ async fn walk(ctx: &Ctx) -> Result<(), Halt> {
 
 async fn pass_through(ctx: &Ctx, stage: Stage) -> Result<(), Halt> {
     control::gate(ctx).await?;
-    if stage >= Stage::Cutover {
+    // While the source is kept written it may be the one that fails; what the server gave up on is looked at when it is left.
+    let is_kept = stage == Stage::Promote && read(ctx, |progress| progress.warm.begun);
+    if stage >= Stage::Cutover && !is_kept {
         stages::without_dead_letters(ctx, stage).await?;
     }
     let began = control::now(ctx);

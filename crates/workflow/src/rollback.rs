@@ -11,7 +11,9 @@ use crate::{
     activities::ClusterWork,
     control::{self, Ctx, change, context, ordered, pass, read},
     options,
-    stages::{build_again_going_back, configure, everywhere, propagation},
+    stages::{
+        build_again_going_back, configure, configure_back, everywhere, propagation, without_dead_letters_going_back,
+    },
 };
 
 /// Goes back. There is no giving up here: what fails is shown to the operator, who corrects it and says `resume`.
@@ -32,6 +34,7 @@ pub(crate) async fn roll_back(ctx: &Ctx) {
 async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
     let touched = read(ctx, |progress| progress.dynamic_config_touched);
     if touched {
+        roles_as_before(ctx).await?;
         reads_from_source(ctx).await?;
         let off = DynamicConfig::Set {
             writing_mode: WritingMode::Off,
@@ -43,6 +46,9 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         // The keys stay until no host has a secondary: without them a host's mode would be its default.
         everywhere(ctx, &DynamicConfig::Original, "as it was").await?;
         source_is_written(ctx).await?;
+        if read(ctx, |progress| progress.warm.begun) {
+            without_dead_letters_going_back(ctx).await?;
+        }
     }
     // The cluster is as it was; nothing but the target waits for this.
     build_again_going_back(ctx).await;
@@ -54,6 +60,26 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
             options::work("give the migration lock back"),
         )
         .await?;
+    }
+    Ok(())
+}
+
+/// Hosts whose roles were swapped get them back first: while they have them, writing less than both stores would leave the
+/// source behind. Every host reads its primary meanwhile, and both stores have everything.
+async fn roles_as_before(ctx: &Ctx) -> Result<(), Vec<Problem>> {
+    let mut hosts: Vec<_> = read(ctx, |progress| {
+        progress.spec.hosts_in_order().into_iter().cloned().collect()
+    });
+    hosts.reverse();
+    for host in &hosts {
+        let swapped = read(ctx, |progress| {
+            progress.hosts.iter().any(|state| {
+                state.name == host.name && (state.ordered == HostConfig::Warm || state.config == HostConfig::Warm)
+            })
+        });
+        if swapped {
+            configure_back(ctx, host, HostConfig::Dual).await?;
+        }
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub const HISTORY_SHARDS: u32 = 4;
 
 /// The same where several hosts share them: as many as it takes for the ring to give each host one. A history host without
 /// any never says that it serves (1.30.8: service/history/shard/controller_impl.go).
-const FLEET_SHARDS: u32 = 16;
+pub const FLEET_SHARDS: u32 = 16;
 
 /// How long a server may take to serve; a cold start on a busy machine takes some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(90);

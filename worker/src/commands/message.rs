@@ -1,4 +1,4 @@
-//! What operators say to a migration: `approve`, `pause`, `resume`, `skip-wait`, `rollback`, `abort`, `set-rate`.
+//! What operators say to a migration: `approve`, `pause`, `resume`, `skip-wait`, `rollback`, `abort`, `finish`, `set-rate`.
 //!
 //! Each is an update, so that the answer says at once whether it was taken.
 

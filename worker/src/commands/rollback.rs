@@ -213,6 +213,16 @@ fn files(orders: &[KeptOrder]) -> Result<Vec<KeptFile>, Problem> {
 /// Goes back, in the order in which no write is lost; answers with what is left to be done.
 async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, Problem> {
     let rest = what_remains(orders)?;
+    // A host whose roles are swapped writes the target first: it would leave the source behind once it writes one store alone.
+    for kept in orders {
+        if host_files::is_swapped(&kept.context, &host_files::read_static(&kept.host)?.config) {
+            render::note(format!(
+                "{}: restarting with the source as primary again",
+                kept.host.name
+            ));
+            configure(kept, HostConfig::Dual).await?;
+        }
+    }
     for step in [Step::Reads, Step::Writes] {
         let mut wait = Duration::ZERO;
         for kept in orders {
@@ -231,12 +241,7 @@ async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, P
             continue;
         }
         render::note(format!("{}: restarting with its former config", kept.host.name));
-        let order = ConfigureHost {
-            context: kept.context.clone(),
-            host: kept.host.clone(),
-            to: HostConfig::Original,
-        };
-        hosts::configure(&order, &Turns::default(), &Beat::default()).await?;
+        configure(kept, HostConfig::Original).await?;
     }
     // The keys stay until no host has a second store: without them a host's mode would be its default.
     for kept in orders {
@@ -252,6 +257,19 @@ async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, P
         ));
     }
     Ok(rest)
+}
+
+/// Brings a host to a config on the way back, once.
+async fn configure(kept: &KeptOrder, to: HostConfig) -> Result<(), Problem> {
+    let order = ConfigureHost {
+        context: kept.context.clone(),
+        host: kept.host.clone(),
+        to,
+        back: true,
+    };
+    hosts::configure(&order, &Turns::default(), &Beat::default())
+        .await
+        .map(drop)
 }
 
 /// What is turned in the dynamic config before a host is touched.
@@ -341,7 +359,9 @@ fn what_remains(orders: &[KeptOrder]) -> Result<Vec<String>, Problem> {
         let config = StaticConfig::parse(&kept.host.config, &state.bytes)
             .map_err(|refusal| crate::work::problems::refused(&refusal))?;
         let is_promoted = config.visibility_store().is_some_and(|store| store.value != source);
-        if !is_promoted || context.indices.is_some() {
+        let mode = host_files::dynamic_now(&context.spec, &kept.host)?.mode;
+        let is_warm = host_files::is_swapped(context, &config) && mode == Some(WritingMode::Dual);
+        if !is_promoted || context.indices.is_some() || is_warm {
             continue;
         }
         // Since that host was promoted, the target alone has what it wrote. A plain copy would bring back what is deleted.

@@ -163,6 +163,7 @@ pub(super) fn config(config: crossfade_plan::settings::HostConfig) -> String {
     match config {
         HostConfig::Original => "source alone",
         HostConfig::Dual => "source and target",
+        HostConfig::Warm => "target and source",
         HostConfig::Promoted => "target alone",
     }
     .to_owned()
@@ -318,7 +319,12 @@ pub(crate) fn activity_lines(activity: &PendingActivity, now: Timestamp) -> Vec<
     match (activity.started, activity.next_attempt) {
         (_, Some(next)) => line.push_str(&format!(": attempt {} due {}", activity.attempt, time(next, now))),
         (Some(started), None) => line.push_str(&format!(": for {}", span(between(started, now)))),
-        (None, None) => line.push_str(": waits for a worker"),
+        (None, None) => match &activity.host {
+            Some(host) => line.push_str(&format!(
+                ": waits for the worker of host {host}; if none runs there, start one: `crossfade worker --host {host}`"
+            )),
+            None => line.push_str(": waits for a worker"),
+        },
     }
     if activity.attempt > 1 && activity.next_attempt.is_none() {
         line.push_str(&format!(", attempt {}", activity.attempt));

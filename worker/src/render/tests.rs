@@ -202,6 +202,7 @@ fn copying() -> (Progress, Vec<PendingActivity>) {
         name: activity::COPY_RECORDS.to_owned(),
         attempt: 2,
         started: Some(at(752)),
+        host: None,
         next_attempt: None,
         heartbeat: Some(Heartbeat {
             scanned: 50_000,

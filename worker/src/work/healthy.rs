@@ -363,7 +363,7 @@ async fn amiss(
 /// What is wrong with the stores that a frontend has, for a host that is to have config `to`.
 fn wrong_stores(to: HostConfig, stores: &VisibilityStores) -> Option<String> {
     let wrong = match (to, &stores.secondary) {
-        (HostConfig::Dual, None) => "no secondary Visibility store",
+        (HostConfig::Dual | HostConfig::Warm, None) => "no secondary Visibility store",
         (HostConfig::Original | HostConfig::Promoted, Some(_)) => "still a secondary Visibility store",
         _ => return None,
     };

@@ -55,6 +55,11 @@ pub(crate) fn static_edit(context: &Context, to: HostConfig) -> Result<Option<St
             name: spec.target.name.clone(),
             datastore: secrets::resolve_entry(&spec.target.datastore, "target.datastore")?,
         }),
+        HostConfig::Warm => Some(StaticEdit::Promote {
+            source,
+            target: spec.target.name.clone(),
+            source_becomes: SourceBecomes::Secondary,
+        }),
         HostConfig::Promoted => Some(StaticEdit::Promote {
             source,
             target: spec.target.name.clone(),
@@ -75,12 +80,45 @@ fn index_edit(datastore: String, indices: &Indices, to: HostConfig) -> Option<St
             datastore,
             index: indices.target.clone(),
         }),
-        HostConfig::Promoted => Some(StaticEdit::PromoteIndex {
+        HostConfig::Warm | HostConfig::Promoted => Some(StaticEdit::PromoteIndex {
             datastore,
             source: indices.source.clone(),
             target: indices.target.clone(),
-            keep_source: false,
+            keep_source: to == HostConfig::Warm,
         }),
+    }
+}
+
+/// Whether a host's file has the roles swapped: the target first, the source written beside it.
+pub(crate) fn is_swapped(context: &Context, config: &StaticConfig) -> bool {
+    let source = context.source.as_deref();
+    let primary = config.visibility_store().map(|store| store.value.as_str());
+    let Some(ours) = &context.indices else {
+        let secondary = config.secondary_visibility_store().map(|store| store.value.as_str());
+        return primary == Some(context.spec.target.name.as_str()) && secondary == source;
+    };
+    let indices = primary
+        .and_then(|primary| config.datastore(primary))
+        .and_then(|entry| Some(entry.value.pointer("/elasticsearch/indices")?.clone()))
+        .unwrap_or_default();
+    indices["visibility"] == ours.target.as_str() && indices["secondary_visibility"] == ours.source.as_str()
+}
+
+/// The edit that gives a host whose roles were swapped its roles back: both stores written, the source first.
+pub(crate) fn unswap(context: &Context) -> StaticEdit {
+    let source = context.source.clone().unwrap_or_default();
+    match &context.indices {
+        Some(indices) => StaticEdit::PromoteIndex {
+            datastore: source,
+            source: indices.target.clone(),
+            target: indices.source.clone(),
+            keep_source: true,
+        },
+        None => StaticEdit::Promote {
+            source: context.spec.target.name.clone(),
+            target: source,
+            source_becomes: SourceBecomes::Secondary,
+        },
     }
 }
 
@@ -361,8 +399,18 @@ fn steps(spec: &Spec) -> Vec<Step> {
         let first = Reads::Some(spec.cutover.namespaces_first.iter().cloned().collect());
         steps.push(Step::Dynamic(Stage::Cutover, set(settings::WritingMode::Dual, first)));
     }
+    steps.push(Step::Dynamic(
+        Stage::Cutover,
+        set(settings::WritingMode::Dual, Reads::Target),
+    ));
+    if spec.promote.keep_warm.is_some() {
+        steps.extend([
+            Step::Dynamic(Stage::Promote, set(settings::WritingMode::Dual, Reads::Source)),
+            Step::Static(Stage::Promote, HostConfig::Warm),
+            Step::Dynamic(Stage::Promote, set(settings::WritingMode::Off, Reads::Source)),
+        ]);
+    }
     steps.extend([
-        Step::Dynamic(Stage::Cutover, set(settings::WritingMode::Dual, Reads::Target)),
         Step::Static(Stage::Promote, HostConfig::Promoted),
         Step::Dynamic(Stage::Promote, DynamicConfig::Removed),
     ]);

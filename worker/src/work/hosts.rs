@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::{
     beat::Beat,
     containers, healthy,
-    host_files::{read_static, static_edit},
+    host_files::{self, read_static, static_edit},
     problems::{file_problem, refused, restart as restart_problem},
 };
 
@@ -49,7 +49,7 @@ pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat)
             restarted,
             restart_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }),
-        Err(problem) if order.to == HostConfig::Original => Err(problem),
+        Err(problem) if order.to == HostConfig::Original || order.back => Err(problem),
         Err(problem) => Err(put_back(order, &change, problem, beat).await),
     }
 }
@@ -68,7 +68,11 @@ struct Change {
 /// Writes the file's new state.
 fn write(order: &ConfigureHost) -> Result<Change, Problem> {
     let (host, key) = (&order.host, &order.context.key);
-    let Some(edit) = static_edit(&order.context, order.to)? else {
+    let edit = match order.to {
+        HostConfig::Dual if order.back => Some(host_files::unswap(&order.context)),
+        to => static_edit(&order.context, to)?,
+    };
+    let Some(edit) = edit else {
         let kept = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))?;
         let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
         if kept.is_some_and(|kept| kept != state.bytes) {
@@ -134,13 +138,29 @@ fn former(order: &ConfigureHost, edit: &StaticEdit, now: &[u8]) -> Result<Option
     let Some(kept) = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))? else {
         return Ok(None);
     };
-    let before = match (order.to, static_edit(&order.context, HostConfig::Dual)?) {
-        (HostConfig::Promoted, Some(dual)) => edit_static(&host.config, &kept, &dual).map(Edited::into_bytes).ok(),
-        _ => Some(kept),
-    };
+    if order.back {
+        return Ok(None);
+    }
+    let mut before = Some(kept);
+    for earlier in steps_before(order) {
+        let edit = static_edit(&order.context, *earlier)?;
+        before = before.zip(edit).and_then(|(bytes, edit)| {
+            let edited = edit_static(&host.config, &bytes, &edit);
+            edited.map(Edited::into_bytes).ok()
+        });
+    }
     let leads_here =
         |before: &Vec<u8>| edit_static(&host.config, before, edit).is_ok_and(|again| again.text().as_bytes() == now);
     Ok(before.filter(leads_here))
+}
+
+/// The configs that a host has on its way from the original to the one that is ordered.
+fn steps_before(order: &ConfigureHost) -> &'static [HostConfig] {
+    match order.to {
+        HostConfig::Original | HostConfig::Dual => &[],
+        HostConfig::Promoted if order.context.spec.promote.keep_warm.is_some() => &[HostConfig::Dual, HostConfig::Warm],
+        HostConfig::Warm | HostConfig::Promoted => &[HostConfig::Dual],
+    }
 }
 
 /// A changed file needs a restart, whatever an earlier order for the same state has noted: one that was put back, or
@@ -199,6 +219,7 @@ fn marker_key(host: &Host, to: HostConfig) -> String {
     let state = match to {
         HostConfig::Original => "original",
         HostConfig::Dual => "dual",
+        HostConfig::Warm => "warm",
         HostConfig::Promoted => "promoted",
     };
     format!("restart-{name}-{state}")
@@ -217,11 +238,7 @@ async fn put_back(order: &ConfigureHost, change: &Change, problem: Problem, beat
     }
     // The former state's restart is a new one: whatever markers there are tell of earlier ones.
     forget_markers(order);
-    let again = if order.to == HostConfig::Promoted {
-        HostConfig::Dual
-    } else {
-        HostConfig::Original
-    };
+    let again = steps_before(order).last().copied().unwrap_or(HostConfig::Original);
     let back = restart_and_prove(order, again, beat).await;
     forget_markers(order);
     match back {
@@ -248,7 +265,12 @@ fn give_back(order: &ConfigureHost, change: &Change) -> Result<(), Problem> {
 
 /// A later attempt at this order is a new restart.
 fn forget_markers(order: &ConfigureHost) {
-    for state in [HostConfig::Original, HostConfig::Dual, HostConfig::Promoted] {
+    for state in [
+        HostConfig::Original,
+        HostConfig::Dual,
+        HostConfig::Warm,
+        HostConfig::Promoted,
+    ] {
         if let Err(error) = forget(&marker_dir(order), &marker_key(&order.host, state)) {
             tracing::warn!(%error, "a restart marker stays; the next restart may be taken for done");
         }

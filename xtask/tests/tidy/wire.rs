@@ -51,6 +51,7 @@ fn names_on_the_wire_stay() {
             "skip-wait",
             "rollback",
             "abort",
+            "finish",
             "set-rate"
         ]
     );

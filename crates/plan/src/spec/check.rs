@@ -272,7 +272,7 @@ fn shown(value: &Value) -> String {
 /// The longest `restart_within`: a server that takes longer is down.
 const LONGEST_RESTART: Period = Period::from_secs(24 * 3600);
 
-/// The longest `soak`. The server refuses timers beyond what its clock can hold, and would do so at every try.
+/// The longest `soak` and `keep_warm`. The server refuses timers beyond what its clock can hold, and would do so at every try.
 const LONGEST_SOAK: Period = Period::from_secs(365 * 24 * 3600);
 
 /// The longest `guard.budget`: half of what the server takes to give a record up, the time until every host has read its
@@ -354,6 +354,20 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
             "cutover.soak".to_owned(),
             format!("`{}` is too long; give at most {LONGEST_SOAK}", spec.cutover.soak),
         );
+    }
+    if let Some(keep_warm) = spec.promote.keep_warm {
+        if keep_warm.0.is_zero() {
+            invalid(
+                "promote.keep_warm".to_owned(),
+                format!("`{keep_warm}` is no time at all; leave the field out to leave the source at once"),
+            );
+        }
+        if keep_warm > LONGEST_SOAK {
+            invalid(
+                "promote.keep_warm".to_owned(),
+                format!("`{keep_warm}` is too long; give at most {LONGEST_SOAK}"),
+            );
+        }
     }
     if spec.cluster.api_key.is_some() && spec.cluster.tls.is_none() {
         invalid(

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use super::everywhere_read;
 use crate::{
     activities::ClusterWork,
-    control::{self, Ctx, Halt, change, context, firm, read, rest},
+    control::{self, Ctx, Halt, change, context, firm, read, rest_until},
     options,
 };
 
@@ -86,15 +86,20 @@ pub(super) async fn prove_target_answers(ctx: &Ctx, namespaces: Option<BTreeSet<
 
 async fn soak(ctx: &Ctx, what: &str) -> Result<(), Halt> {
     let length = read(ctx, |progress| progress.spec.cutover.soak.0);
-    let until = SignedDuration::try_from(length)
-        .ok()
-        .and_then(|length| control::now(ctx).checked_add(length).ok());
+    let begun = read(ctx, |progress| progress.soak_until);
+    let until = begun.or_else(|| {
+        let length = SignedDuration::try_from(length).ok()?;
+        control::now(ctx).checked_add(length).ok()
+    });
     change(ctx, |progress| {
+        progress.soak_until = until;
         progress.condition = Condition::Waiting {
             reason: format!("soak: {what}"),
             until,
             next_wake_up: until,
         };
     });
-    rest(ctx, length, "soak", |_| false).await.map(|_| ())
+    rest_until(ctx, until, "soak", |_| false).await?;
+    change(ctx, |progress| progress.soak_until = None);
+    Ok(())
 }

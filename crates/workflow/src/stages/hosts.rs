@@ -22,6 +22,15 @@ const READ_MARGIN: Duration = Duration::from_secs(2);
 
 /// Brings one host's static config to a state; when it answers, its services run with it.
 pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
+    brought(ctx, host, to, false).await
+}
+
+/// The same as a step of the way back, on which nothing is put back that fails.
+pub(crate) async fn configure_back(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
+    brought(ctx, host, to, true).await
+}
+
+async fn brought(ctx: &Ctx, host: &Host, to: HostConfig, back: bool) -> Result<(), Vec<Problem>> {
     change(ctx, |progress| {
         for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
             state.ordered = to;
@@ -30,6 +39,8 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
     let words = match to {
         HostConfig::Original => "its former config",
         HostConfig::Dual => "the target as secondary",
+        HostConfig::Warm => "the target as primary, the source as secondary",
+        HostConfig::Promoted if read(ctx, |progress| progress.warm.over) => "the target alone",
         HostConfig::Promoted => "the target as primary",
     };
     doing(ctx, format!("{}: restarting with {words}", host.name));
@@ -37,6 +48,7 @@ pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<
         context: context(ctx),
         host: host.clone(),
         to,
+        back,
     };
     let options = options::host_work(&host.name, host.restart_within.0, &format!("{}: {words}", host.name));
     let configured = ordered(ctx, HostWork::configure_host, order, options).await?;

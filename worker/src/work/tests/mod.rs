@@ -7,3 +7,4 @@ mod scene;
 mod set_aside;
 mod throttled;
 mod twice;
+mod window;

@@ -51,7 +51,12 @@ impl Scene {
     pub(super) fn configure(&self, id: &str, to: HostConfig) -> Result<ConfigureHost> {
         let context = self.context(id)?;
         let host = context.spec.cluster.hosts.first().context("no host")?.clone();
-        Ok(ConfigureHost { context, host, to })
+        Ok(ConfigureHost {
+            context,
+            host,
+            to,
+            back: false,
+        })
     }
 
     pub(super) fn dynamic(&self, id: &str, to: DynamicConfig) -> Result<SetDynamicConfig> {
