@@ -2,6 +2,8 @@
 //!
 //! The lock is the kernel's (`flock(2)`): it ends with the process that holds it, however that ends, so a stale lock is no
 //! lock, and nobody has to judge whether the owner that stands in the file still lives. The owner is there for people.
+//! On a shared volume the file server gives it to one machine at a time, and takes it from one that died when its lease
+//! is over (NFS: about a minute and a half).
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -165,59 +167,73 @@ fn owner_in(file: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(300);
-    const LONG: Duration = Duration::from_secs(30);
+    const LONG: Duration = Duration::from_secs(60);
 
-    async fn held(dir: &Path, host: &str) -> HostLockError {
-        hold(dir, host, SOON, |_| ()).await.expect_err("two hold it")
+    /// Names the folder to the process that this test starts of itself.
+    const FOLDER: &str = "CROSSFADE_TEST_HOST_LOCK";
+
+    async fn held(dir: &Path, host: &str) -> String {
+        let refused = hold(dir, host, SOON, |_| ()).await.expect_err("two hold it");
+        assert!(matches!(refused, HostLockError::Held { .. }), "{refused}");
+        refused.to_string()
+    }
+
+    /// Another process of this very program, which holds the lock of `node/a` until it is killed.
+    fn other_process(dir: &Path) -> Child {
+        let this = std::env::current_exe().expect("this program");
+        let name = "host_lock::tests::one_worker_is_at_a_host_and_a_killed_one_is_not";
+        let mut other = Command::new(this);
+        other.args(["--exact", name, "--nocapture"]).env(FOLDER, dir);
+        other.stdout(Stdio::null()).spawn().expect("it starts")
     }
 
     #[tokio::test]
     async fn one_worker_is_at_a_host_and_a_killed_one_is_not() {
+        if let Some(dir) = std::env::var_os(FOLDER) {
+            let _held = hold(Path::new(&dir), "node/a", LONG, |_| ()).await.expect("held");
+            return std::future::pending().await;
+        }
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join(".crossfade");
         let first = hold(&dir, "node/a", SOON, |_| ()).await.expect("nobody holds it");
-        let refused = held(&dir, "node/a").await.to_string();
+        let refused = held(&dir, "node/a").await;
         let life = Incarnation::of_pid(std::process::id()).expect("we live").to_string();
-        for part in [format!("process {}", std::process::id()), life, "node-a".to_owned()] {
+        for part in [format!("process {} ", std::process::id()), life, "node-a".to_owned()] {
             assert!(refused.contains(&part), "{part}: {refused}");
         }
         // Other hosts have locks of their own, however alike their names are.
         for other in ["node-a", "node/b"] {
             hold(&dir, other, SOON, |_| ()).await.expect("another host");
         }
-        drop(first);
 
-        // Another process, whose owner in the file was the one before it: it is killed, and its lock goes with it.
-        let lock = dir.join(file_name("node/a"));
-        let mut other = Command::new("flock")
-            .arg("--no-fork")
-            .arg(&lock)
-            .args(["sleep", "600"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("flock, of util-linux, is there");
+        // The other process gets it when we let go, and names itself.
+        let mut other = other_process(&dir);
+        drop(first);
+        let named = format!("process {} ", other.id());
+        let mut file = File::open(dir.join(file_name("node/a"))).expect("the lock");
         let began = Instant::now();
-        while hold(&dir, "node/a", Duration::ZERO, |_| ()).await.is_ok() {
+        while !owner_in(&mut file).contains(&named) {
             assert!(began.elapsed() < LONG, "the other process never had it");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(matches!(held(&dir, "node/a").await, HostLockError::Held { .. }));
-        let mut told = 0;
-        let (ours, killed) = tokio::join!(hold(&dir, "node/a", LONG, |_| told += 1), async {
-            tokio::time::sleep(SOON).await;
-            other.kill()
+        let refused = held(&dir, "node/a").await;
+        assert!(refused.contains(&named), "{refused}");
+
+        // It is killed while it is waited for, and its lock goes with it, whatever the file still says.
+        let mut told = Vec::new();
+        let ours = hold(&dir, "node/a", LONG, |owner| {
+            told.push(owner.to_owned());
+            other.kill().expect("killed");
         });
-        killed.expect("killed");
-        let ours = ours.expect("a dead process holds nothing");
-        assert_eq!(told, 1);
+        let ours = ours.await.expect("a dead process holds nothing");
+        assert!(matches!(told.as_slice(), [owner] if owner.contains(&named)), "{told:?}");
         other.wait().expect("ended");
-        let mut file = File::open(&lock).expect("the lock");
-        assert!(owner_in(&mut file).contains(&std::process::id().to_string()));
+        assert!(owner_in(&mut file).contains(&format!("process {} ", std::process::id())));
         drop(ours);
     }
 }

@@ -44,6 +44,8 @@ codes! {
     SecretMissing, "secret-missing", false, "set the environment variable or create the file on the machine where this worker runs, then try again";
     /// No worker polls the task queue of a host.
     HostWorkerMissing, "host-worker-missing", false, "start a worker on that host: `crossfade worker --host NAME`";
+    /// Another worker is changing the files of this host, or restarting its services.
+    HostBusy, "host-busy", true, "let one worker alone poll for each host; when the process that is named hangs, stop it: its lock ends with it, and this is tried again by itself";
     /// The frontend cannot be reached or does not serve.
     ClusterUnreachable, "cluster-unreachable", true, "check the address, TLS settings and that the frontend runs";
     /// The frontend answers and refuses the call.

@@ -18,7 +18,9 @@ use crossfade_plan::{
 use serde_json::Value;
 
 use super::{
-    attributes, containers, frontend, kept_orders,
+    alone, attributes,
+    beat::Beat,
+    containers, frontend, kept_orders,
     problems::{call, file_problem, refused},
     secrets,
 };
@@ -451,6 +453,7 @@ pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfi
         attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;
     }
     let (spec, host, key) = (&order.context.spec, &order.host, &order.context.key);
+    let _alone = alone::at(host, &Beat::default()).await?;
     let dynamic = dynamic_file(spec, host, &read_static(host)?.config)?;
     let edited = match dynamic_edit(&order.to) {
         None => match crossfade_config::restore(&dynamic.path, key) {

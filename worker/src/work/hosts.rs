@@ -18,6 +18,7 @@ use crossfade_plan::{
 use tokio::sync::Mutex;
 
 use super::{
+    alone,
     beat::Beat,
     containers, healthy,
     host_files::{self, read_static, static_edit},
@@ -40,6 +41,7 @@ impl Turns {
 pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat) -> Result<HostConfigured, Problem> {
     let turn = turns.of(&order.host.name);
     let _turn = turn.lock().await;
+    let _alone = alone::at(&order.host, beat).await?;
     healthy::others_serve(order, beat).await?;
     let change = write(order)?;
     let began = Instant::now();

@@ -1,5 +1,6 @@
 //! The work behind the activities: each function does one order's job with the libraries and says what came of it.
 
+mod alone;
 pub(crate) mod attributes;
 pub(crate) mod beat;
 pub(crate) mod clock;
