@@ -5,6 +5,7 @@ mod bad_stores;
 mod cassandra_to_elasticsearch;
 mod clocks;
 mod compose;
+mod control;
 mod crash;
 mod dead_letters;
 mod from_files;

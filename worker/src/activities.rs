@@ -5,8 +5,9 @@
     reason = "the macro makes a constant for each activity, which only a workflow would name"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use crossfade_cluster::Frontend;
 use crossfade_plan::{
     dead_letters::DeadLetters,
     guard::{WatchWrites, Watched},
@@ -17,12 +18,10 @@ use crossfade_plan::{
         ProveReads, ProveWrites, ReadWait, ReadsProven, RefreshRecords, Refreshed, RegisterAttributes,
         SetDynamicConfig, StoreFacts, TargetReady, WaitFacts, WritesProven,
     },
-    problem::{Code, Problem},
+    problem::Problem,
 };
 use crossfade_workflow::activities as contract;
 use jiff::{SignedDuration, Timestamp};
-use temporalio_client::tonic::IntoRequest;
-use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -32,7 +31,7 @@ use crate::work::{
     clock, comparing, copying, finishing, frontend, guarding, host_files,
     hosts::{self, Turns},
     indexing,
-    problems::failure,
+    problems::{self, failure},
     reads, refreshing, stores, target, waiting, writes,
 };
 
@@ -65,32 +64,27 @@ async fn several<T>(
     beating(ctx, &Beat::default(), work).await.map_err(failure)
 }
 
-/// The id of the cluster that runs the workflow.
-async fn control_cluster(ctx: &ActivityContext) -> Result<String, Problem> {
-    let client = ctx.client();
-    let mut service = client.connection().workflow_service();
-    let mut request = GetClusterInfoRequest {}.into_request();
-    request.set_timeout(Duration::from_secs(10));
-    let answer = service.get_cluster_info(request).await.map_err(|status| {
-        Problem::new(
-            Code::ClusterUnreachable,
-            format!("the cluster that runs the workflow: {}", status.message()),
-        )
-    })?;
-    Ok(answer.into_inner().cluster_id)
+/// The cluster that runs the workflow, which may be another one than the migrated, and its id.
+async fn control_cluster(ctx: &ActivityContext) -> Result<(Frontend, String), Problem> {
+    let control = Frontend::over(ctx.client().connection().clone(), "the cluster that runs the workflow");
+    let id = control.cluster().await.map_err(|error| problems::call(&error))?.id;
+    Ok((control, id))
 }
 
 #[activities]
 impl ClusterActivities {
     #[activity(definition = contract::TakeLockMarker)]
     async fn take_lock(ctx: ActivityContext, context: Context) -> Result<(), ActivityError> {
-        let work = async { frontend::take_lock(&context, control_cluster(&ctx).await?).await };
+        let work = async {
+            let (control, id) = control_cluster(&ctx).await?;
+            frontend::take_lock(&context, id, Some(&control)).await
+        };
         one(&ctx, &Beat::default(), work).await
     }
 
     #[activity(definition = contract::ReleaseLockMarker)]
     async fn release_lock(ctx: ActivityContext, context: Context) -> Result<(), ActivityError> {
-        let work = async { frontend::release_lock(&context, control_cluster(&ctx).await?).await };
+        let work = async { frontend::release_lock(&context, control_cluster(&ctx).await?.1).await };
         one(&ctx, &Beat::default(), work).await
     }
 

@@ -145,7 +145,9 @@ impl Frontend {
                 .map_err(|_| Status::invalid_argument("api_key holds characters that no header may carry"))?;
             request.metadata_mut().insert("authorization", value);
         }
-        let mut grpc = tonic::client::Grpc::new(self.channel.clone());
+        let channel = self.channel.clone();
+        let channel = channel.ok_or_else(|| Status::unimplemented("this connection is for the public API alone"))?;
+        let mut grpc = tonic::client::Grpc::new(channel);
         grpc.ready()
             .await
             .map_err(|e| Status::unavailable(crate::error::with_causes(&e)))?;

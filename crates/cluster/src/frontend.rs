@@ -33,7 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Frontend {
     pub(crate) connection: Connection,
-    pub(crate) channel: Channel,
+    /// For the calls that the SDK does not know; absent on a connection of somebody else's.
+    pub(crate) channel: Option<Channel>,
     pub(crate) api_key: Option<ApiKey>,
     address: String,
     call_within: Duration,
@@ -77,11 +78,23 @@ impl Frontend {
         let checked = Checked::read(settings)?;
         Ok(Self {
             connection: checked.connect(settings).await?,
-            channel: checked.channel("address")?,
+            channel: Some(checked.channel("address")?),
             api_key: settings.api_key.clone(),
             address: settings.address.clone(),
             call_within: settings.call_within,
         })
+    }
+
+    /// The public API over a connection that is there already; `name` is what errors call its cluster. What needs the
+    /// admin API is refused.
+    pub fn over(connection: Connection, name: &str) -> Self {
+        Self {
+            connection,
+            channel: None,
+            api_key: None,
+            address: name.to_owned(),
+            call_within: ConnectSettings::plaintext(name).call_within,
+        }
     }
 
     /// The address as it was given.

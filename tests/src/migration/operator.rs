@@ -48,6 +48,13 @@ impl Operator {
         })
     }
 
+    /// The same operator at another cluster, which runs the workflow.
+    #[must_use]
+    pub fn at(mut self, control: &Testbed) -> Self {
+        control.frontend().clone_into(&mut self.frontend);
+        self
+    }
+
     /// Runs `tctl workflow ARGUMENTS`.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ use crate::testbed::Testbed;
 #[derive(Debug)]
 pub struct Worker {
     name: String,
+    /// The frontend of the cluster that runs the workflow.
+    frontend: String,
     hosts: Vec<String>,
     variables: Vec<(String, String)>,
     log: PathBuf,
@@ -47,6 +49,7 @@ impl Worker {
     pub fn of_hosts(name: &str, testbed: &Testbed, hosts: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let mut worker = Self {
             name: name.to_owned(),
+            frontend: testbed.frontend().to_owned(),
             hosts: hosts.iter().map(ToString::to_string).collect(),
             variables: variables
                 .iter()
@@ -65,12 +68,17 @@ impl Worker {
         self.hosts = hosts.iter().map(ToString::to_string).collect();
     }
 
+    /// Has it poll another cluster, which runs the workflow, from its next start on.
+    pub fn polls(&mut self, control: &Testbed) {
+        control.frontend().clone_into(&mut self.frontend);
+    }
+
     /// Starts it again after it was killed.
     ///
     /// # Errors
     /// When the program cannot be run.
     pub fn again(&mut self, testbed: &Testbed) -> Result<()> {
-        let mut command = crossfade_command(testbed.frontend())?;
+        let mut command = crossfade_command(&self.frontend)?;
         command.arg("worker").envs(self.variables.iter().cloned());
         for host in &self.hosts {
             command.args(["--host", host]);

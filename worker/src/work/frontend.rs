@@ -101,10 +101,15 @@ async fn dead_letters(frontend: &Frontend) -> Result<DeadLetters, Problem> {
     }
 }
 
-/// Takes the cluster's migration lock; `control_cluster` is the id of the cluster that runs the workflow.
-pub(crate) async fn take_lock(context: &Context, control_cluster: String) -> Result<(), Problem> {
+/// Takes the cluster's migration lock; `control_cluster` is the id of the cluster that runs the workflow. Whether a migration
+/// that holds it still runs is asked there, too.
+pub(crate) async fn take_lock(
+    context: &Context,
+    control_cluster: String,
+    control: Option<&Frontend>,
+) -> Result<(), Problem> {
     let frontend = open(&context.spec).await?;
-    match lock::acquire(&frontend, &owner(context, control_cluster), None)
+    match lock::acquire(&frontend, &owner(context, control_cluster), control)
         .await
         .map_err(|error| lock_problem(&error))?
     {
@@ -120,14 +125,24 @@ pub(crate) async fn take_lock(context: &Context, control_cluster: String) -> Res
         lock::Acquire::HeldBy(holder) => {
             let since = holder.since.map(|since| format!(" since {since}")).unwrap_or_default();
             let (id, namespace) = (&holder.owner.workflow_id, &holder.owner.namespace);
-            Err(Problem::new(
-                Code::MigrationRunning,
-                format!("migration `{id}` (Namespace {namespace}) holds this cluster{since}"),
-            )
-            .at("cluster.frontend")
-            .remedy(format!(
-                "wait for `{id}` to end, or end it: `tctl workflow signal -w {id} -n abort`"
-            )))
+            let end = format!("wait for `{id}` to end, or end it: `tctl workflow signal -w {id} -n abort`");
+            let (place, remedy) = match holder.state {
+                lock::HolderState::Elsewhere => (
+                    format!(" on the cluster with id {}", holder.owner.cluster_id),
+                    format!(
+                        "{end}, on that cluster. Once you have seen that it does not run any more: `tctl --address {} \
+                         --namespace {} workflow terminate -w {}`",
+                        context.spec.cluster.frontend,
+                        lock::NAMESPACE,
+                        lock::WORKFLOW_ID
+                    ),
+                ),
+                _ => (String::new(), end),
+            };
+            let message = format!("migration `{id}` (Namespace {namespace}{place}) holds this cluster{since}");
+            Err(Problem::new(Code::MigrationRunning, message)
+                .at("cluster.frontend")
+                .remedy(remedy))
         }
     }
 }

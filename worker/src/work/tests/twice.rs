@@ -1,10 +1,10 @@
 //! A worker may be killed between doing a piece of work and telling of it, so each piece is done again one day: the
 //! second time changes nothing and gives the same answer.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use crossfade_cluster::lock;
+use crossfade_cluster::{host_lock, lock};
 use crossfade_plan::{
     drift::Drift,
     order::{
@@ -23,7 +23,7 @@ use super::{
         beat::Beat,
         comparing, copying, finishing, frontend, host_files,
         hosts::{self, Turns},
-        reads, stores, target, waiting, writes,
+        kept_orders, reads, stores, target, waiting, writes,
     },
     scene::{CONTROL, HostLook, Scene, keys, several, until},
     throttled,
@@ -85,17 +85,17 @@ fn same<T: PartialEq + Debug>(first: T, second: T) -> Result<T> {
 async fn the_lock_is_taken_once(scene: &Scene) -> Result<()> {
     let context = scene.context(ID)?;
     let cluster = frontend::open(&context.spec).await?;
-    frontend::take_lock(&context, CONTROL.to_owned()).await?;
+    frontend::take_lock(&context, CONTROL.to_owned(), None).await?;
     let first = lock::holder(&cluster, None).await?;
     ensure!(
         first.as_ref().is_some_and(|holder| holder.owner.workflow_id == ID),
         "{first:?}"
     );
-    frontend::take_lock(&context, CONTROL.to_owned()).await?;
+    frontend::take_lock(&context, CONTROL.to_owned(), None).await?;
     same(first, lock::holder(&cluster, None).await?)?;
     let another = scene.context("another")?;
     for _ in 0..2 {
-        let Err(refused) = frontend::take_lock(&another, CONTROL.to_owned()).await else {
+        let Err(refused) = frontend::take_lock(&another, CONTROL.to_owned(), None).await else {
             bail!("two have the lock")
         };
         ensure!(
@@ -165,6 +165,25 @@ async fn dynamic(scene: &Scene, to: DynamicConfig) -> Result<()> {
     Ok(())
 }
 
+/// An order for a host whose files another worker is at: it waits, says for whom, and is carried out when that one is gone.
+async fn waited_for_the_other_worker(scene: &Scene, to: HostConfig) -> Result<()> {
+    let order = scene.configure(ID, to)?;
+    let folder = kept_orders::folder_of(Path::new(&order.host.config));
+    let held = host_lock::hold(&folder, &order.host.name, Duration::ZERO, |_| ()).await?;
+    let look = scene.host()?;
+    let (turns, beat) = (Turns::default(), Beat::default());
+    let owner = format!("waiting for another worker: process {} ", std::process::id());
+    let (done, waited) = tokio::join!(hosts::configure(&order, &turns, &beat), async {
+        let waited = until("the other worker is named", || Ok(beat.now().doing.contains(&owner))).await;
+        let touched = look != scene.host()?;
+        drop(held);
+        waited.map(|()| touched)
+    });
+    ensure!(!waited?, "the host was touched while another worker was at it");
+    ensure!(!done?.edited, "it was configured before");
+    Ok(())
+}
+
 /// The host brought to a config, by two attempts at once and by a later one of another worker: restarted once.
 async fn configured(scene: &Scene, to: HostConfig) -> Result<()> {
     let order = scene.configure(ID, to)?;
@@ -184,6 +203,7 @@ async fn configured(scene: &Scene, to: HostConfig) -> Result<()> {
     let third = hosts::configure(&order, &Turns::default(), &Beat::default()).await?;
     ensure!(!third.edited && !third.restarted, "{third:?}");
     ensure!(look == scene.host()?, "the host was touched again");
+    waited_for_the_other_worker(scene, to).await?;
     let stores = frontend::inspect(&order.context).await?.visibility_stores.len();
     ensure!(
         stores == if to == HostConfig::Dual { 2 } else { 1 },
