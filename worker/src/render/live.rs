@@ -244,6 +244,7 @@ pub(super) fn detail_lines(status: &Status, activities: &[PendingActivity], now:
             )
         }));
     }
+    lines.extend(status.guard.words().map(|words| format!("  {}", style(words).yellow())));
     let pass = if status.stage == Stage::Verify {
         &status.verify.slices
     } else {
