@@ -36,6 +36,7 @@ mod go_duration;
 mod kept;
 mod meaning;
 mod outline;
+mod parts;
 mod refusal;
 mod render;
 mod resolve;

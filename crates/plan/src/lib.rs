@@ -24,6 +24,7 @@ pub mod existing;
 pub mod guard;
 pub mod heartbeat;
 pub mod indexes;
+mod likeness;
 pub mod message;
 pub mod operator;
 pub mod order;

@@ -5,7 +5,7 @@
 
 mod records;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,10 @@ pub struct HostFacts {
     /// value: what was cleaned up while it was on stays so.
     #[serde(default)]
     pub close_cleanup: bool,
+    /// What is meant to be the same on every host, part by part, as short fingerprints without secrets; none from a worker of
+    /// an earlier release.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// Things an operator should know about these files.
     pub warnings: Vec<String>,
 }

@@ -11,6 +11,7 @@ use crate::{
     estimate::Estimate,
     existing::{self, Existing},
     indexes::{self, Deferral},
+    likeness,
     order::{ClusterFacts, HostFacts, StoreFact, StoreFacts, Unfit},
     period::Period,
     problem::{Code, Problem},
@@ -147,6 +148,7 @@ pub fn assemble(
 ) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
     problems.extend(hosts_disagree(hosts));
+    problems.extend(likeness::problems(hosts));
     let Some(first) = hosts.first() else {
         return Err(vec![
             Problem::new(Code::SpecInvalid, "no host answered").at("cluster.hosts"),
@@ -222,6 +224,7 @@ pub fn assemble(
     let attribute_work = AttributeWork::of(spec, way.pair, cluster.attributes.as_ref());
     warnings.extend(attribute_work.warning(&spec.target.name));
     warnings.extend(alone_in_their_role(spec));
+    warnings.extend(likeness::warnings(hosts));
     if spec.cutover.shadow_reads {
         warnings.push(
             "cutover.shadow_reads: this release leaves the server's shadow reads off, since the server throws their \

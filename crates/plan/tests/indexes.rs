@@ -68,6 +68,7 @@ fn planned(spec: &Spec, records: u64, target: StoreFact) -> Plan {
         poll_seconds: 10,
         files: Vec::new(),
         close_cleanup: false,
+        parts: Default::default(),
         warnings: Vec::new(),
     };
     let stores = StoreFacts {

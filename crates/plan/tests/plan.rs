@@ -64,6 +64,7 @@ fn host(name: &str) -> HostFacts {
         poll_seconds: 10,
         files: vec![file(Stage::DualWrite, "+secondary"), file(Stage::Promote, "-secondary")],
         close_cleanup: false,
+        parts: Default::default(),
         warnings: Vec::new(),
     }
 }

@@ -230,6 +230,9 @@ pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Proble
             Err(problem) => problems.push(problem),
         }
     }
+    let (close_cleanup, keys) = dynamic_facts(&dynamic).map_err(one)?;
+    let mut parts = file.config.parts();
+    parts.insert("the dynamic config file".to_owned(), keys);
     match (source, files) {
         (Some(source), Some(files)) if problems.is_empty() => Ok(HostFacts {
             name: host.name.clone(),
@@ -242,19 +245,21 @@ pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Proble
             dynamic_config: dynamic.path.display().to_string(),
             poll_seconds: dynamic.poll_seconds,
             files,
-            close_cleanup: has_close_cleanup(&dynamic).map_err(one)?,
+            close_cleanup,
+            parts,
             warnings: Vec::new(),
         }),
         _ => Err(problems),
     }
 }
 
-/// Whether the dynamic config file has the key that empties closed executions in the main store.
-fn has_close_cleanup(dynamic: &DynamicFile) -> Result<bool, Problem> {
+/// Whether the dynamic config file has the key that empties closed executions in the main store, and what tells it from
+/// another host's.
+fn dynamic_facts(dynamic: &DynamicFile) -> Result<(bool, String), Problem> {
     let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
     let config =
         crossfade_config::DynamicConfig::parse(&dynamic.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
-    Ok(config.has(CLOSE_CLEANUP))
+    Ok((config.has(CLOSE_CLEANUP), config.fingerprint()))
 }
 
 /// A file that is written anew at each start of its container loses every edit.
