@@ -33,9 +33,7 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
         let mut rounds = Vec::new();
         for number in 1..=scope.rounds {
             note(&format!("{name}, round {number} of {}", scope.rounds));
-            postgres.fresh(TARGET).await?;
-            postgres.drop_indexes(TARGET).await?;
-            postgres.settle().await?;
+            postgres.fresh_unindexed(TARGET).await?;
             let job = Job::whole(Kind::Copy, &postgres.entry(SOURCE), &postgres.entry(TARGET));
             let done = job.spawn(&[]).await?.0;
             let pace = *pace.get_or_insert(done.seconds / records as f64);

@@ -36,9 +36,7 @@ pub(crate) async fn run(stand: &Stand, scope: Scope, one_way: Duration) -> Resul
         let mut rounds = Vec::new();
         for number in 1..=scope.rounds {
             note(&format!("{name}, round {number} of {}", scope.rounds));
-            postgres.fresh(TARGET).await?;
-            postgres.drop_indexes(TARGET).await?;
-            postgres.settle().await?;
+            postgres.fresh_unindexed(TARGET).await?;
             let done = futures::future::try_join_all(jobs.iter().map(|job| job.spawn(&[]))).await?;
             // From open stores on: a worker keeps its stores open from slice to slice.
             let all = together(done.into_iter().map(|(done, _)| done));

@@ -127,6 +127,17 @@ impl Postgres {
         self.twin(database, self.text("databaseName")).await
     }
 
+    /// Makes `database` anew without any index but that of the key, and leaves the server nothing to write out: what is
+    /// measured then is neither the building of indexes nor what came before.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn fresh_unindexed(&self, database: &str) -> Result<()> {
+        self.fresh(database).await?;
+        self.drop_indexes(database).await?;
+        self.settle().await
+    }
+
     /// Makes `database` anew, with everything that `like` has.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let until = began + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
-    let write = filled(stores.target.write(), &*source, &order.context.spec).await?;
+    let write = filled(stores.target.write(), &*source, &order.context.spec);
     let frontend = frontend::open(&order.context.spec).await?;
     if order.attributes.is_some() {
         attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;

@@ -1,6 +1,6 @@
 //! Copying what the target lacks, a bounded time at once.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crossfade_plan::{
     order::{Copied, CopyRecords, Heartbeat},
@@ -8,18 +8,12 @@ use crossfade_plan::{
 };
 use crossfade_visibility::{
     copy::{self, Options, Progress, Step},
-    pace::{Paced, PacedRead, Rate},
-    ports::{Read, Target, Write},
+    pace::{Paced, PacedRead},
+    ports::Target,
 };
 use tokio::time::Instant;
 
-use super::{
-    beat::Beat,
-    cursor,
-    filling::filled,
-    stores::{self, Pair},
-    throttling::Reins,
-};
+use super::{beat::Beat, cursor, filling::filled, stores, throttling::Reins};
 
 /// Records read and written at once: enough that round trips do not count, few enough that a page is a moment.
 const PAGE: usize = 500;
@@ -32,7 +26,11 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     let reins = Reins::take(&order.context.spec, order.throttle, &stores, order.records_per_second).await?;
     let source = PacedRead::new(stores.source.read(), reins.source.clone());
     let target = stores.target.read();
-    let write = writer(order, &stores, &source, reins.target.clone()).await?;
+    let write = filled(
+        Paced::new(stores.target.write(), reins.target.clone()),
+        &source,
+        &order.context.spec,
+    );
     let slice = cursor::up_to(order.until.as_deref());
     let earlier = beat.now();
     let from = Progress {
@@ -70,12 +68,6 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
         bytes: outcome.progress.bytes,
         millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
-}
-
-/// What the records are put into: the target, at a rate, filled in where the source keeps less.
-async fn writer(order: &CopyRecords, stores: &Pair, source: &dyn Read, rate: Rate) -> Result<Arc<dyn Write>, Problem> {
-    let paced = Paced::new(stores.target.write(), rate);
-    filled(paced, source, &order.context.spec).await
 }
 
 fn show(heartbeat: &mut Heartbeat, progress: &Progress) {

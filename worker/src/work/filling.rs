@@ -16,28 +16,39 @@ use crossfade_visibility::{
     ports::{Condemned, Error, Read, Rewrite, Write},
     record::Record,
 };
+use tokio::sync::OnceCell;
 
 use super::refreshing::{Refresher, witness_failed};
 
 /// A [`Write`] that fills records in before they are put.
 struct Filled<W> {
     inner: W,
-    cluster: Refresher,
+    spec: Spec,
+    /// Reached when the first record is put: most slices of a copy that is repeated, or of a comparison, put none.
+    cluster: OnceCell<Refresher>,
 }
 
 /// `write` for records of `source`, filled in where that keeps no search attributes.
-pub(crate) async fn filled<W: Write + 'static>(
-    write: W,
-    source: &dyn Read,
-    spec: &Spec,
-) -> Result<Arc<dyn Write>, Problem> {
+pub(crate) fn filled<W: Write + 'static>(write: W, source: &dyn Read, spec: &Spec) -> Arc<dyn Write> {
     if source.keeps().has(Column::SearchAttributes) {
-        return Ok(Arc::new(write));
+        return Arc::new(write);
     }
-    Ok(Arc::new(Filled {
+    Arc::new(Filled {
         inner: write,
-        cluster: Refresher::new(spec, Refreshables::default(), REFRESHED_A_SECOND).await?,
-    }))
+        spec: spec.clone(),
+        cluster: OnceCell::new(),
+    })
+}
+
+impl<W: Write> Filled<W> {
+    /// Whoever puts records goes on with them as they were, so that they are filled in in a copy.
+    async fn filled(&self, records: &[Record]) -> Result<Vec<Record>, Problem> {
+        let connect = || Refresher::new(&self.spec, Refreshables::default(), REFRESHED_A_SECOND);
+        let cluster = self.cluster.get_or_try_init(connect).await?;
+        let mut filled = records.to_vec();
+        cluster.fill_in(&mut filled).await?;
+        Ok(filled)
+    }
 }
 
 #[async_trait]
@@ -47,8 +58,11 @@ impl<W: Write> Write for Filled<W> {
     }
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {
-        let filled = self.cluster.filled(records).await;
-        let filled = filled.map_err(|problem| witness_failed(&self.cluster, &problem))?;
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let filled = self.filled(records).await;
+        let filled = filled.map_err(|problem| witness_failed(&self.spec.cluster.frontend, &problem))?;
         self.inner.put(&filled).await
     }
 

@@ -195,22 +195,23 @@ impl Refresher {
         Ok(cleaned)
     }
 
-    /// These records with what only the main store has of their executions: search attributes, by the names that it has
+    /// Gives these records what only the main store has of their executions: search attributes, by the names that it has
     /// them by, parent and Task Queue. What a record has itself stays.
-    pub(crate) async fn filled(&self, records: &[Record]) -> Result<Vec<Record>, Problem> {
-        let mut filled: BTreeMap<&Key, Record> = BTreeMap::new();
+    pub(crate) async fn fill_in(&self, records: &mut [Record]) -> Result<(), Problem> {
+        let mut found: BTreeMap<Key, MutableState> = BTreeMap::new();
         for (name, records) in self.by_namespace(records.iter()) {
             let keys: Vec<ExecutionKey> = records.iter().map(|record| execution(record)).collect();
             let states = self.frontend.mutable_states(name, &keys, AT_ONCE).await;
             let states = states.map_err(|error| call(&error))?;
-            for (record, state) in records.into_iter().zip(states) {
-                if let Some(state) = state {
-                    filled.insert(&record.key, fill(record.clone(), state));
-                }
+            let of_each = records.into_iter().zip(states);
+            found.extend(of_each.filter_map(|(record, state)| Some((record.key.clone(), state?))));
+        }
+        for record in records {
+            if let Some(state) = found.remove(&record.key) {
+                fill(record, state);
             }
         }
-        let or_as_it_is = |record: &Record| filled.remove(&record.key).unwrap_or_else(|| record.clone());
-        Ok(records.iter().map(or_as_it_is).collect())
+        Ok(())
     }
 
     fn by_namespace<'a>(&self, records: impl Iterator<Item = &'a Record>) -> BTreeMap<&str, Vec<&'a Record>> {
@@ -255,7 +256,7 @@ impl Refresher {
     }
 }
 
-fn fill(mut record: Record, state: MutableState) -> Record {
+fn fill(record: &mut Record, state: MutableState) {
     if record.search_attributes.is_empty() {
         // The server writes them as JSON (1.23.1: common/searchattribute/encode.go); one that is null was unset.
         let values = state.search_attributes.into_iter().filter_map(|(name, payload)| {
@@ -271,7 +272,6 @@ fn fill(mut record: Record, state: MutableState) -> Record {
     if record.task_queue.is_empty() {
         record.task_queue = state.task_queue;
     }
-    record
 }
 
 fn execution(record: &Record) -> ExecutionKey {
@@ -289,11 +289,8 @@ pub(crate) struct ClusterState {
 }
 
 /// What a port says when the cluster could not be asked.
-pub(crate) fn witness_failed(refresher: &Refresher, problem: &Problem) -> Error {
-    let (store, reason) = (
-        format!("the cluster at {}", refresher.frontend.address()),
-        problem.message.clone(),
-    );
+pub(crate) fn witness_failed(frontend: &str, problem: &Problem) -> Error {
+    let (store, reason) = (format!("the cluster at {frontend}"), problem.message.clone());
     if problem.code.retryable() {
         Error::Unreachable { store, reason }
     } else {
@@ -312,7 +309,7 @@ impl Origin for ClusterState {
                 .frontend
                 .mutable_states(name, &keys, AT_ONCE)
                 .await
-                .map_err(|error| witness_failed(&self.refresher, &call(&error)))?;
+                .map_err(|error| witness_failed(self.refresher.frontend.address(), &call(&error)))?;
             existing.extend(
                 records
                     .iter()
@@ -331,10 +328,10 @@ impl Origin for ClusterState {
                 .refresher
                 .refresh(records)
                 .await
-                .map_err(|problem| witness_failed(&self.refresher, &problem))?;
+                .map_err(|problem| witness_failed(self.refresher.frontend.address(), &problem))?;
             await_seen(&*self.target, &taken)
                 .await
-                .map_err(|problem| witness_failed(&self.refresher, &problem))?;
+                .map_err(|problem| witness_failed(self.refresher.frontend.address(), &problem))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The drivers against real stores: the contract, and what is a driver's own.
 
 mod clusters;
+mod comparing;
 mod elasticsearch;
 mod elasticsearch_ids;
 mod elasticsearch_inside;

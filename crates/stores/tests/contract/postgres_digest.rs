@@ -1,11 +1,8 @@
 //! Digests that a PostgreSQL server computes: the same for the same records, another for any other.
 
-use std::time::Duration;
-
 use crossfade_stores::Store;
-use crossfade_visibility::compare::{self, Outcome, Progress, compare};
+use crossfade_visibility::compare::{self, Outcome};
 use crossfade_visibility::contract::record;
-use crossfade_visibility::copy::Step;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::memo;
 use crossfade_visibility::ports::{Precision, Range, Rewrite};
@@ -13,6 +10,7 @@ use crossfade_visibility::record::{PROTO3, Record};
 use crossfade_visibility::sameness::Yardstick;
 use serde_json::json;
 
+use crate::comparing;
 use crate::fixture::postgres;
 use crate::opened;
 
@@ -155,24 +153,10 @@ async fn schemas_of_different_age_are_compared_by_what_both_have() {
 
 async fn compared(source: &Store, target: &Store, digests: bool) -> Outcome {
     let options = compare::Options {
-        page: 100,
-        pause: Duration::ZERO,
-        sample: usize::MAX,
         digests,
-        ..Default::default()
+        ..comparing::options()
     };
-    let mut watch = |_: &Progress| Step::Continue;
-    let (source, target, everything) = (source.read(), target.read(), Range::default());
-    let compared = compare(
-        &*source,
-        &*target,
-        None,
-        &everything,
-        Progress::default(),
-        options,
-        &mut watch,
-    );
-    compared.await.expect("a comparison")
+    comparing::compared(&*source.read(), &*target.read(), options).await
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! Signs of real stores: those of what was written, whichever store is asked, and of a range those within it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crossfade_stores::Store;
-use crossfade_visibility::compare::{self, Outcome, Progress, compare};
+use crossfade_visibility::compare::{self, Outcome};
 use crossfade_visibility::contract::record;
-use crossfade_visibility::copy::Step;
 use crossfade_visibility::division;
 use crossfade_visibility::memo;
 use crossfade_visibility::memory::Memory;
@@ -18,6 +16,7 @@ use futures::TryStreamExt as _;
 use serde_json::json;
 
 use crate::clusters::Product;
+use crate::comparing;
 use crate::fixture::postgres;
 use crate::opened;
 
@@ -81,25 +80,11 @@ fn terms(as_text: bool) -> Terms {
 
 async fn compared(source: &dyn Read, target: &dyn Read, at_once: bool) -> Outcome {
     let options = compare::Options {
-        page: 100,
-        pause: Duration::ZERO,
-        sample: usize::MAX,
         at_once,
         cells: Some(200),
-        ..Default::default()
+        ..comparing::options()
     };
-    let mut watch = |_: &Progress| Step::Continue;
-    let everything = Range::default();
-    let compared = compare(
-        source,
-        target,
-        None,
-        &everything,
-        Progress::default(),
-        options,
-        &mut watch,
-    );
-    compared.await.expect("a comparison")
+    comparing::compared(source, target, options).await
 }
 
 /// What is wrong at the target after [`fill_wrongly`], of each class.
