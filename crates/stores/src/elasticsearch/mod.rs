@@ -10,8 +10,14 @@
 //!
 //! # Order
 //!
-//! See [`scan`], and [`scroll`] for a reading in no order. No point-in-time is opened for a scan: its keys are unique and never change, so that paging by them
-//! neither skips nor repeats anything, and a view that ages with the scan would only show records that are gone.
+//! See [`scan`], and [`scroll`] for a reading in no order. Where there is a point in time (OpenSearch from 2.4, Elasticsearch
+//! from 7.12 but for the plain build) none is opened. A scan has no need of it: its keys are unique and never change, so
+//! that paging by them neither skips nor repeats anything, and a view that ages with the scan would only show records that
+//! are gone. Nor is it quicker: 20,000 documents, in pages of 1,000, three times on a busy machine, were read by their keys
+//! in 12.0 to 19.9 s within a point in time and in 12.1 to 14.9 s by windows (OpenSearch 2.19.1). In the index's own order
+//! it took 2.9 to 5.3 s, a scroll 3.4 to 7.6 s, which is the same there; and it was wrong: `search_after` of `_doc` does not
+//! tell one shard from another, so that of 5,000 documents in three shards it gave 4,987. What does tell them apart
+//! (`_shard_doc`) OpenSearch 2.19 refuses. A scroll is right in every version.
 //!
 //! # Writes
 //!
