@@ -8,6 +8,7 @@ mod compose;
 mod control;
 mod crash;
 mod dead_letters;
+mod encrypted;
 mod from_files;
 mod gone;
 mod guard;

@@ -5,6 +5,7 @@
 mod end;
 mod files;
 mod history;
+mod leaks;
 mod operator;
 mod payloads;
 mod program;
@@ -14,6 +15,7 @@ mod worker;
 pub use end::{End, Failure};
 pub use files::Files;
 pub use history::raw_history;
+pub use leaks::Planted;
 pub use operator::{Operator, awaits, is, stage};
 pub use payloads::{payload, signal_with_payloads, start_with_payloads};
 pub use program::{crossfade, crossfade_command};

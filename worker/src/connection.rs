@@ -2,7 +2,8 @@
 //!
 //! Settings are read the way the temporal CLI reads them (environment, then profile file), with three cases refused
 //! that the client would pass over in silence: TLS settings together with an `http://` address (the client would talk
-//! plain text), an API key without TLS, and a profile file that does not exist.
+//! plain text), an API key without TLS, and a profile file that does not exist. The codec settings, which the client reads
+//! and does not apply (temporalio-client 1.1.1), are applied here.
 
 use std::{error::Error, fmt, path::Path, time::Duration};
 
@@ -13,12 +14,16 @@ use temporalio_client::{
     errors::ClientConnectError,
 };
 use temporalio_common::{
+    data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter},
     envconfig::{ClientConfigProfile, DataSource, load_client_config_profile},
     protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
 };
 use tonic::{Code, IntoRequest};
 
-use crate::exit::Failure;
+use crate::{
+    codec::{CodecServer, CodecSettingsError},
+    exit::Failure,
+};
 
 /// The frontend that is taken when nothing names one.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:7233";
@@ -59,6 +64,8 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     /// What it is connected to.
     pub(crate) place: Place,
+    /// Whether payloads go by way of a codec server.
+    pub(crate) encoded: bool,
 }
 
 impl Connected {
@@ -99,6 +106,13 @@ impl fmt::Display for Place {
     }
 }
 
+/// What settings come to.
+struct Resolved {
+    options: ConnectionOptions,
+    place: Place,
+    codec: Option<CodecServer>,
+}
+
 /// Why there is no connection. No message holds a key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -129,6 +143,12 @@ pub(crate) enum ConnectError {
     },
 }
 
+impl From<CodecSettingsError> for ConnectError {
+    fn from(error: CodecSettingsError) -> Self {
+        Self::Settings(error.to_string())
+    }
+}
+
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
@@ -144,7 +164,7 @@ impl Settings {
     /// # Errors
     /// Contradicting settings, no answer, or an answer that refuses us.
     pub(crate) async fn connect(&self) -> Result<Connected, ConnectError> {
-        let (options, place) = self.resolve()?;
+        let Resolved { options, place, codec } = self.resolve()?;
         let address = place.address.clone();
         let connection = tokio::time::timeout(CONNECT_WITHIN, Connection::connect(options))
             .await
@@ -153,12 +173,16 @@ impl Settings {
                 reason: format!("no answer within {} s", CONNECT_WITHIN.as_secs()),
             })?
             .map_err(|error| explain(error, address))?;
-        let client = Client::new(connection, ClientOptions::new(place.namespace.as_str()).build())
-            .map_err(|error| ConnectError::Settings(error.to_string()))?;
-        Ok(Connected { client, place })
+        let encoded = codec.is_some();
+        let client_options = ClientOptions::new(place.namespace.as_str())
+            .data_converter(codec.map_or_else(DataConverter::default, by_way_of))
+            .build();
+        let client =
+            Client::new(connection, client_options).map_err(|error| ConnectError::Settings(error.to_string()))?;
+        Ok(Connected { client, place, encoded })
     }
 
-    fn resolve(&self) -> Result<(ConnectionOptions, Place), ConnectError> {
+    fn resolve(&self) -> Result<Resolved, ConnectError> {
         if let Some(path) = std::env::var("TEMPORAL_CONFIG_FILE")
             .ok()
             .filter(|path| !path.is_empty())
@@ -183,7 +207,7 @@ impl Settings {
     /// Settings that cannot be read, or that hold a certificate itself instead of its path.
     pub(crate) fn cluster(&self, address: Option<&str>) -> Result<ConnectSettings, ConnectError> {
         // Refuses what contradicts itself.
-        let (options, place) = Self {
+        let Resolved { options, place, .. } = Self {
             address: address.map(str::to_owned).or_else(|| self.address.clone()),
             ..self.clone()
         }
@@ -215,7 +239,7 @@ impl Settings {
     }
 
     /// The options of `profile` with these settings laid over it.
-    fn over(&self, mut profile: ClientConfigProfile) -> Result<(ConnectionOptions, Place), ConnectError> {
+    fn over(&self, mut profile: ClientConfigProfile) -> Result<Resolved, ConnectError> {
         let given = |value: &Option<String>| value.clone().filter(|text| !text.trim().is_empty());
         // Without an address the client takes one with `http://`, and drops TLS with it.
         let address = given(&self.address)
@@ -226,6 +250,10 @@ impl Settings {
             .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         profile.address = Some(address.clone());
         warn_of_what_is_not_applied(&profile);
+        let codec = match &profile.codec {
+            Some(settings) => CodecServer::of(settings, &namespace)?,
+            None => None,
+        };
         let tls_disabled = profile.tls.as_ref().is_some_and(|tls| tls.disabled == Some(true));
         let has_key = profile.api_key.is_some();
         let mut options =
@@ -261,7 +289,7 @@ impl Settings {
             address: shown,
             namespace,
         };
-        Ok((options, place))
+        Ok(Resolved { options, place, codec })
     }
 }
 
@@ -270,9 +298,11 @@ fn warn_of_what_is_not_applied(profile: &ClientConfigProfile) {
     if profile.tls.as_ref().is_some_and(|tls| tls.disable_host_verification) {
         tracing::warn!("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION is not supported: the server's certificate is verified");
     }
-    if profile.codec.as_ref().is_some_and(|codec| codec.endpoint.is_some()) {
-        tracing::warn!("TEMPORAL_CODEC_ENDPOINT is not supported: payloads are sent and read as plain JSON");
-    }
+}
+
+/// The usual conversion, with payloads by way of a codec server.
+fn by_way_of(codec: CodecServer) -> DataConverter {
+    DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::default(), codec)
 }
 
 /// Who we are in the workflow's history.
@@ -338,7 +368,7 @@ mod tests {
         };
         settings
             .over(profile)
-            .map(|(options, place)| (place.address, options.tls_options.is_some()))
+            .map(|resolved| (resolved.place.address, resolved.options.tls_options.is_some()))
             .map_err(|error| error.to_string())
     }
 

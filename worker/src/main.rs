@@ -2,6 +2,7 @@
 
 mod activities;
 mod cli;
+mod codec;
 mod commands;
 mod connection;
 mod exit;

@@ -15,7 +15,7 @@ use temporalio_client::{
 };
 use temporalio_common::{
     UntypedWorkflow,
-    data_converters::RawValue,
+    data_converters::{ActivitySerializationContext, RawValue, SerializationContextData},
     protos::temporal::api::{
         common::v1::Payload, errordetails::v1::NamespaceNotFoundFailure, failure::v1::Failure as RemoteFailure,
         workflow::v1::PendingActivityInfo,
@@ -165,7 +165,8 @@ impl Migration {
         &self.connected.place
     }
 
-    /// Starts it and gives the run id.
+    /// Starts it and gives the run id. `summary` and `details` are for the Temporal UI; where payloads are encoded they are
+    /// left out, since the client sends them in plain text (temporalio-client 1.1.1).
     ///
     /// # Errors
     /// Also when a run with this workflow id is under way.
@@ -173,8 +174,8 @@ impl Migration {
         let options = WorkflowStartOptions::new(names::TASK_QUEUE, self.id.as_str())
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-            .static_summary(summary)
-            .static_details(details)
+            .maybe_static_summary((!self.connected.encoded).then_some(summary))
+            .maybe_static_details((!self.connected.encoded).then_some(details))
             .build();
         let workflow = UntypedWorkflow::new(names::WORKFLOW_TYPE);
         match self
@@ -265,18 +266,27 @@ impl Migration {
             WorkflowInteractionError::NotFound(status) | WorkflowInteractionError::Rpc(status) => self.explain(&status),
             other => AskError::Other(other.to_string()),
         })?;
+        let mut activities = Vec::new();
+        for pending in &described.raw().pending_activities {
+            activities.push(self.pending(pending).await);
+        }
         Ok(Described {
             run_id: described.run_id().to_owned(),
             status: described.status(),
             closed: described.close_time().and_then(|time| Timestamp::try_from(time).ok()),
             history_events: described.history_length(),
-            activities: described
-                .raw()
-                .pending_activities
-                .iter()
-                .map(PendingActivity::read)
-                .collect(),
+            activities,
         })
+    }
+
+    /// One of its activities that has not ended; without its heartbeat where that cannot be decoded.
+    async fn pending(&self, info: &PendingActivityInfo) -> PendingActivity {
+        let details = info.heartbeat_details.as_ref();
+        let details = details.map(|details| details.payloads.clone()).unwrap_or_default();
+        let context = SerializationContextData::Activity(ActivitySerializationContext::new());
+        let codec = self.connected.client.options().data_converter.codec();
+        let details = codec.decode(&context, details).await.unwrap_or_default();
+        PendingActivity::read(info, details.first())
     }
 
     /// Why a closed run failed, from its last event; `None` when it did not, or the server does not tell.
@@ -320,7 +330,7 @@ impl Migration {
 }
 
 impl PendingActivity {
-    fn read(info: &PendingActivityInfo) -> Self {
+    fn read(info: &PendingActivityInfo, heartbeat: Option<&Payload>) -> Self {
         let time = |seconds, nanos| Timestamp::new(seconds, nanos).ok();
         Self {
             name: info
@@ -347,11 +357,7 @@ impl PendingActivity {
                 .next_attempt_schedule_time
                 .as_ref()
                 .and_then(|at| time(at.seconds, at.nanos)),
-            heartbeat: info
-                .heartbeat_details
-                .as_ref()
-                .and_then(|details| details.payloads.first())
-                .and_then(|payload| serde_json::from_slice(&payload.data).ok()),
+            heartbeat: heartbeat.and_then(|payload| serde_json::from_slice(&payload.data).ok()),
             last_failure: info.last_failure.as_ref().map(failure_text),
         }
     }
@@ -383,7 +389,11 @@ fn read_json(payload: Option<&Payload>) -> Result<Value, AskError> {
     match payload {
         None => Ok(Value::Null),
         Some(payload) if payload.data.is_empty() => Ok(Value::Null),
-        Some(payload) => serde_json::from_slice(&payload.data)
-            .map_err(|error| AskError::Other(format!("the answer is not JSON ({error}): is a codec in use?"))),
+        Some(payload) => serde_json::from_slice(&payload.data).map_err(|error| {
+            AskError::Other(format!(
+                "the answer is not JSON ({error}): is a codec in use? Next step: set \
+                     TEMPORAL_CODEC_ENDPOINT as the worker has it"
+            ))
+        }),
     }
 }

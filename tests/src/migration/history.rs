@@ -4,10 +4,12 @@ use anyhow::{Context, Result};
 use prost::Message;
 use temporalio_client::Client;
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetWorkflowExecutionHistoryRequest;
 use tonic::IntoRequest;
 
-/// The events of the last run of the workflow `id` as the server sends them: payloads are in there as they are.
+/// The events of every run of the workflow `id`, the last run first, as the server sends them: payloads are in there as
+/// they are.
 ///
 /// # Errors
 /// When the frontend does not answer.
@@ -21,6 +23,8 @@ pub async fn raw_history(client: &Client, namespace: &str, id: &str) -> Result<V
         ..Default::default()
     };
     let mut bytes = Vec::new();
+    // The run that went on as the one that is read.
+    let mut before = String::new();
     loop {
         let mut service = client.connection().workflow_service();
         let answer = service
@@ -29,10 +33,17 @@ pub async fn raw_history(client: &Client, namespace: &str, id: &str) -> Result<V
         let page = answer.into_inner();
         for event in page.history.context("a page without a history")?.events {
             bytes.extend(event.encode_to_vec());
-        }
-        if page.next_page_token.is_empty() {
-            return Ok(bytes);
+            if let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = event.attributes {
+                before = started.continued_execution_run_id;
+            }
         }
         request.next_page_token = page.next_page_token;
+        if request.next_page_token.is_empty() {
+            if before.is_empty() {
+                return Ok(bytes);
+            }
+            let run_id = std::mem::take(&mut before);
+            request.execution.get_or_insert_default().run_id = run_id;
+        }
     }
 }

@@ -27,6 +27,7 @@ pub struct Operator {
     tctl: PathBuf,
     frontend: String,
     worker_log: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl Operator {
@@ -45,6 +46,7 @@ impl Operator {
             tctl,
             frontend: testbed.frontend().to_owned(),
             worker_log: testbed.log("worker"),
+            variables: Vec::new(),
         })
     }
 
@@ -52,6 +54,14 @@ impl Operator {
     #[must_use]
     pub fn at(mut self, control: &Testbed) -> Self {
         control.frontend().clone_into(&mut self.frontend);
+        self
+    }
+
+    /// The same with these environment variables for whatever is run.
+    #[must_use]
+    pub fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.variables.extend(variables.iter().map(owned));
         self
     }
 
@@ -71,6 +81,7 @@ impl Operator {
                 "workflow",
             ])
             .args(arguments)
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
@@ -278,6 +289,7 @@ impl Operator {
         let output = command
             .args(arguments)
             .arg("--json")
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .output()
             .await?;

@@ -73,6 +73,12 @@ impl Worker {
         control.frontend().clone_into(&mut self.frontend);
     }
 
+    /// Has it know these environment variables as well from its next start on.
+    pub fn knows(&mut self, variables: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.variables.extend(variables.iter().map(owned));
+    }
+
     /// Starts it again after it was killed.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ pub mod balancer;
 pub mod binaries;
 pub mod cache;
 pub mod cassandra;
+pub mod codec;
 pub mod docker;
 pub mod elasticsearch;
 pub mod faketime;
