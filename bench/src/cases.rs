@@ -5,6 +5,7 @@ pub(crate) mod copy;
 pub(crate) mod cost;
 pub(crate) mod memory;
 pub(crate) mod scale;
+pub(crate) mod slices;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! One copy or comparison in a process of its own, so that its memory and its time on a processor are known.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -9,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use crossfade_stores::{Store, open};
 use crossfade_visibility::compare::{self, compare};
 use crossfade_visibility::copy::{self, Step, copy, copy_whole};
+use crossfade_visibility::division;
 use crossfade_visibility::indexing::{Pace, Rebuilding};
+use crossfade_visibility::parallel::copy_slices;
 use crossfade_visibility::ports::{Range, Read, Target};
 use crossfade_visibility::record::Key;
 use serde::{Deserialize, Serialize};
@@ -50,6 +53,9 @@ pub(crate) struct Job {
     pub(crate) after: Option<(String, String)>,
     /// Only keys up to this one.
     pub(crate) until: Option<(String, String)>,
+    /// A copy of everything in slices, so many of them at the same time, as `crossfade copy --parallel` does it.
+    #[serde(default)]
+    pub(crate) at_once: Option<usize>,
 }
 
 /// What a process tells of itself.
@@ -90,6 +96,7 @@ impl Job {
             to: to.clone(),
             after: None,
             until: None,
+            at_once: None,
         }
     }
 
@@ -206,9 +213,10 @@ impl Job {
         };
         let options = copy::Options::pages_of(PAGE);
         let mut on = |_: &copy::Progress| Step::Continue;
-        let copied = match range == Range::default() {
-            true => copy_whole(from, to, options, &mut on).await,
-            false => copy(from, to, &range, begin, options, &mut on).await,
+        let copied = match self.at_once {
+            Some(at_once) => copy_slices(from, to, slices(from, at_once).await?, at_once, options, &mut on).await,
+            None if range == Range::default() => copy_whole(from, to, options, &mut on).await,
+            None => copy(from, to, &range, begin, options, &mut on).await,
         };
         let progress = copied?.progress;
         if progress.written != progress.scanned {
@@ -220,6 +228,14 @@ impl Job {
         }
         Ok(progress.written)
     }
+}
+
+/// The slices that `crossfade copy` makes of all records.
+async fn slices(from: &dyn Read, at_once: usize) -> Result<Vec<Range>> {
+    let counts = from.count(None).await?;
+    let records: BTreeMap<String, u64> = counts.into_iter().map(|(id, count)| (id, count.total())).collect();
+    let slices = division::slices(records.values().sum(), at_once.try_into()?, None);
+    Ok(division::between(division::cuts(&records, slices)))
 }
 
 /// Does the job that standard input describes, and writes what it came to to standard output.

@@ -44,6 +44,8 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         distance_ms: u64,
     },
+    /// Two, four and eight slices at once in one process, with near stores.
+    Slices(Options),
     /// The memory of a copy of 100,000 records, and of one of all.
     Memory(Options),
     /// Do the job that standard input describes.
@@ -125,6 +127,11 @@ async fn run(command: Command) -> Result<()> {
             let results = cases::scale::run(&stand, options.scope(), one_way).await?;
             say(&format!("{distance_ms} ms to the stores, {distance_ms} ms back"));
             tell("scale", &options, &stand, None, results).await
+        }
+        Command::Slices(options) => {
+            let stand = Stand::read(&options.stores, options.peers())?;
+            let results = cases::slices::run(&stand, options.scope()).await?;
+            tell("slices", &options, &stand, None, results).await
         }
         Command::Memory(options) => {
             let stand = Stand::read(&options.stores, options.peers())?;

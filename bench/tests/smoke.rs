@@ -75,6 +75,11 @@ async fn each_benchmark_runs_and_writes_what_it_found() {
         ]
     );
     assert_eq!(names(&run("scale")), ["1 process", "2 processes", "4 processes"]);
+    let mut slices = Vec::new();
+    for family in ["Postgres", "Elasticsearch"] {
+        slices.extend([1, 2, 4, 8].map(|at_once| format!("into {family}, {at_once} at once")));
+    }
+    assert_eq!(names(&run("slices")), slices);
     assert_eq!(names(&run("memory")), ["few records", "all records"]);
     stores.finish().expect("the end");
 }

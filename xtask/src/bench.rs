@@ -32,6 +32,8 @@ enum Name {
     Compare,
     /// One, two and four processes with far stores.
     Scale,
+    /// Copies in two, four and eight slices at once, against one slice at a time.
+    Slices,
     /// The memory of a short copy and of a long one (--records 2000000).
     Memory,
 }
