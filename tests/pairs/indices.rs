@@ -7,12 +7,13 @@ use e2e::story::Story;
 use e2e::testbed::{Engine, Plan, Store, Testbed};
 use serde_json::{Value, json};
 
-/// What the plan says and shows, what stands in the file while both are written, and the way back with reads moved.
+/// What the plan says and shows, what stands in the file while both are written, and the way back after the two indices
+/// changed their roles.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_index_is_added_to_its_datastore_and_taken_away_again() -> Result<()> {
     let id = "index-there-and-back";
     let plan = Plan::pair(&TEMPORAL_1_23_1, Engine::Elasticsearch, Engine::Elasticsearch);
-    let mut story = Story::begin(id, plan, |_| {}).await?;
+    let mut story = Story::begin(id, plan, |spec| spec["promote"] = json!({"keep_warm": "1h"})).await?;
     let testbed = &story.scene.testbed;
     let (source, target) = (index(testbed.source())?, index(testbed.target())?);
     let plan = story.scene.operator.query(id, "plan", None).await?;
@@ -30,7 +31,10 @@ async fn a_second_index_is_added_to_its_datastore_and_taken_away_again() -> Resu
         &text,
         &[
             &format!("add `{target}` to `es-visibility` as indices.secondary_visibility"),
-            &format!("make `{target}` the indices.visibility of `es-visibility`"),
+            &format!(
+                "make `{target}` the indices.visibility of `es-visibility` and `{source}` its indices.secondary_visibility"
+            ),
+            &format!("make `{target}` the indices.visibility of `es-visibility`, without a secondary"),
             "system.secondaryVisibilityWritingMode",
         ],
     )?;
@@ -46,6 +50,7 @@ async fn a_second_index_is_added_to_its_datastore_and_taken_away_again() -> Resu
                 format!("-          visibility: \"{source}\""),
                 format!("+          visibility: \"{target}\""),
                 format!("-          secondary_visibility: \"{target}\""),
+                format!("+          secondary_visibility: \"{source}\""),
             ],
         ),
     ] {
@@ -62,6 +67,17 @@ async fn a_second_index_is_added_to_its_datastore_and_taken_away_again() -> Resu
     let stores = story.scene.visibility_stores().await?;
     ensure!(stores == "elasticsearch,elasticsearch", "{stores}");
     story.to_promote().await?;
+    let operator = story.scene.operator.clone();
+    operator.approve(id, "promote").await?;
+    operator
+        .until(id, "both written with the roles changed", |status| {
+            !status["warm"]["since"].is_null()
+        })
+        .await?;
+    wanted["elasticsearch"]["indices"]["visibility"] = json!(target);
+    wanted["elasticsearch"]["indices"]["secondary_visibility"] = json!(source);
+    let warm = datastore(&story.scene.testbed)?;
+    ensure!(warm == wanted, "with the roles changed: {warm:#}");
     story.turns_back().await
 }
 

@@ -153,6 +153,40 @@ fn attributes_from_a_store_without_columns_are_moved_where_the_target_can() {
 }
 
 #[test]
+fn the_source_is_kept_written_only_where_the_pair_is_legal_the_other_way_round() {
+    let spec = spec(|spec| spec["promote"] = json!({"keep_warm": "7d"}));
+    let plan = planned(&spec, &cluster(), &[host("node-a")], &stores());
+    let steps = plan.steps.join("\n");
+    let said = [
+        "node-a: make `postgres-visibility-new` the visibilityStore and `visibility` the secondaryVisibilityStore",
+        "or until `finish`: going back needs no copy until then; what follows is the point of no return",
+        "secondaryVisibilityWritingMode: off: `postgres-visibility-new` alone is written",
+        "node-a: make `postgres-visibility-new` the visibilityStore, without a secondary",
+        "remove both dynamic config keys, now that the last host runs the new config",
+    ];
+    let places: Vec<Option<usize>> = said.iter().map(|part| steps.find(part)).collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{places:?}\n{steps}"
+    );
+
+    // No server takes Cassandra as a secondary.
+    let mut cluster = cluster();
+    cluster.version = "1.23.1".into();
+    let cassandra = HostFacts {
+        source_kind: "cassandra".into(),
+        source_plugin: None,
+        ..host("node-a")
+    };
+    let problems = refused(&spec, &cluster, &[cassandra], &stores());
+    assert_eq!(codes(&problems), [(Code::PairUnsupported, "promote.keep_warm")]);
+    assert!(
+        problems[0].message.contains("7days") && problems[0].remedy.contains("soak"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn hosts_are_in_the_order_of_their_restarts_and_the_slowest_poll_counts() {
     let spec = spec(|spec| {
         let host = |name: &str, services: &[&str]| json!({"name": name, "config": "/etc/t.yaml", "services": services, "restart": {"systemd": "t.service"}});
