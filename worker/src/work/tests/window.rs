@@ -15,7 +15,10 @@ use e2e::{
     },
     testbed::{Engine, NAMESPACE, Plan, Testbed},
 };
-use temporalio_client::{Client, tonic::IntoRequest};
+use temporalio_client::{
+    Client,
+    tonic::{Code, IntoRequest, Status},
+};
 use temporalio_common::protos::temporal::api::{
     common::v1::{WorkflowExecution, WorkflowType},
     taskqueue::v1::TaskQueue,
@@ -158,6 +161,18 @@ impl Pair {
     }
 }
 
+/// Makes a call until it is answered: shards move while a host restarts.
+async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, Status>) -> Result<T> {
+    let deadline = Instant::now() + READ_WITHIN;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) if Instant::now() > deadline => bail!("{status}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
 async fn start(client: &Client, id: &str) -> Result<()> {
     let request = StartWorkflowExecutionRequest {
         namespace: NAMESPACE.to_owned(),
@@ -172,9 +187,13 @@ async fn start(client: &Client, id: &str) -> Result<()> {
         request_id: id.to_owned(),
         ..StartWorkflowExecutionRequest::default()
     };
-    let mut service = client.connection().workflow_service();
-    service.start_workflow_execution(request.into_request()).await?;
-    Ok(())
+    // Asked again with the same request id, the server answers with the same run.
+    answered(async || {
+        let mut service = client.connection().workflow_service();
+        service.start_workflow_execution(request.clone().into_request()).await
+    })
+    .await
+    .map(drop)
 }
 
 async fn terminate(client: &Client, id: &str) -> Result<()> {
@@ -186,9 +205,15 @@ async fn terminate(client: &Client, id: &str) -> Result<()> {
         }),
         ..TerminateWorkflowExecutionRequest::default()
     };
-    let mut service = client.connection().workflow_service();
-    service.terminate_workflow_execution(request.into_request()).await?;
-    Ok(())
+    let terminated = answered(async || {
+        let mut service = client.connection().workflow_service();
+        let answer = service.terminate_workflow_execution(request.clone().into_request());
+        match answer.await {
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            answer => answer.map(Some),
+        }
+    });
+    terminated.await.map(drop)
 }
 
 async fn count(client: &Client, query: &str) -> Result<usize> {
@@ -196,9 +221,11 @@ async fn count(client: &Client, query: &str) -> Result<usize> {
         namespace: NAMESPACE.to_owned(),
         query: query.to_owned(),
     };
-    let mut service = client.connection().workflow_service();
-    let counted = service.count_workflow_executions(request.into_request()).await?;
-    Ok(usize::try_from(counted.into_inner().count)?)
+    let counted = answered(async || {
+        let mut service = client.connection().workflow_service();
+        service.count_workflow_executions(request.clone().into_request()).await
+    });
+    Ok(usize::try_from(counted.await?.into_inner().count)?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
