@@ -13,6 +13,7 @@ mod from_files;
 mod gone;
 mod guard;
 mod judge;
+mod kubernetes;
 mod namespace_rows;
 mod postgres_to_postgres;
 mod retention;

@@ -32,7 +32,9 @@ use crate::work::{
     hosts::{self, Turns},
     indexing,
     problems::{self, failure},
-    reads, refreshing, stores, target, waiting, writes,
+    reads, refreshing, stores, target,
+    told::{self, Told},
+    waiting, writes,
 };
 
 /// Bodies of the work that any worker can do.
@@ -42,6 +44,7 @@ pub(crate) struct ClusterActivities;
 #[derive(Clone, Default)]
 pub(crate) struct HostActivities {
     turns: Arc<Turns>,
+    told: Arc<Told>,
 }
 
 /// How long an order may take from the server to the work: what a clock may seem to be ahead for that reason alone.
@@ -205,7 +208,10 @@ impl HostActivities {
         order: ConfigureHost,
     ) -> Result<HostConfigured, ActivityError> {
         let beat = Beat::resuming(Heartbeat::default());
-        one(&ctx, &beat, hosts::configure(&order, &self.turns, &beat)).await
+        let work = hosts::configure(&order, &self.turns, &beat);
+        let activity = told::name_of(&ctx);
+        let work = self.told.or_do(&activity, &order.host.name, work);
+        one(&ctx, &beat, work).await
     }
 
     #[activity(definition = contract::SetDynamicConfigMarker)]

@@ -230,7 +230,8 @@ fn every_mistake_in_a_spec_is_told_with_its_field_and_line() {
         &[
             "spec.yaml:12: cluster.hosts[0].restart: got `systemctl restart temporal`, expected {\"command\": \
            [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} or {\"compose\": {\"project\": \"NAME\", \
-           \"services\": [\"SERVICE\"]}}",
+           \"services\": [\"SERVICE\"]}} or {\"kubernetes\": {\"namespace\": \"NAME\", \"workloads\": \
+           [\"deployment/NAME\"]}}",
         ],
     );
     check_refused(

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use e2e::servers::binaries::{self, Program, RELEASES, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
+use e2e::servers::binaries::{
+    self, KUBERNETES, Program, RELEASES, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8,
+};
 use e2e::servers::cache::Cache;
 use e2e::servers::jvm::{self, JVM_RELEASES, JvmRelease};
 
@@ -15,7 +17,7 @@ use crate::terminal;
 const SOURCES_VARIABLE: &str = "CROSSFADE_SERVER_SOURCES";
 
 /// What the usual proof of the tree and the demo run. The JVM's servers belong to it, all of them.
-const USUAL: [&Release; 3] = [&TEMPORAL_1_30_8, &TEMPORAL_1_23_1, &TCTL_1_18_0];
+const USUAL: [&Release; 4] = [&TEMPORAL_1_30_8, &TEMPORAL_1_23_1, &TCTL_1_18_0, &KUBERNETES];
 
 /// What to prepare.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use e2e::servers::binaries::{Program, RELEASES, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
+use e2e::servers::binaries::{KUBERNETES, Program, RELEASES, Release, TCTL_1_18_0, TEMPORAL_1_23_1, TEMPORAL_1_30_8};
 
 use crate::{servers, terminal};
 
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 /// The programs that the usual tests run, so that building them is a part of its own and not inside a test's time limit.
-const PROGRAMS: [(&Release, Program); 9] = [
+const PROGRAMS: [(&Release, Program); 11] = [
     (&TEMPORAL_1_30_8, Program::TemporalServer),
     (&TEMPORAL_1_30_8, Program::SqlTool),
     (&TEMPORAL_1_30_8, Program::ElasticsearchTool),
@@ -33,6 +33,8 @@ const PROGRAMS: [(&Release, Program); 9] = [
     (&TEMPORAL_1_23_1, Program::CassandraTool),
     (&TEMPORAL_1_23_1, Program::Tdbg),
     (&TCTL_1_18_0, Program::Tctl),
+    (&KUBERNETES, Program::KubeApiserver),
+    (&KUBERNETES, Program::KubeControllerManager),
 ];
 
 /// The releases whose schema files and sample configs the tests read.

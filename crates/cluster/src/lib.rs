@@ -15,6 +15,7 @@
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
 //! - [`shards`]: which history host has which shards, and whether they have come to rest.
 //! - [`compose`]: the containers of a Docker Compose project, by the Docker Engine's own API.
+//! - [`kubernetes`]: the ConfigMaps, Secrets and workloads of a Kubernetes cluster, by its own API.
 //! - [`task_latency`]: how long the cluster's own visibility tasks take.
 //! - [`schema`] and [`index_schema`]: Temporal's own tools on a target store.
 //!
@@ -35,6 +36,7 @@ pub mod health;
 pub mod host_lock;
 mod incarnation;
 pub mod index_schema;
+pub mod kubernetes;
 pub mod listing;
 pub mod lock;
 mod marker;

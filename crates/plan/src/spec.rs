@@ -1,6 +1,8 @@
 //! What the operator asks for: the workflow's input, as JSON or YAML of one published schema.
 
 mod check;
+mod places;
+mod restart;
 
 use std::collections::BTreeSet;
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use check::{example, schema};
+pub use restart::{ComposeProject, KubernetesWorkloads, Restart};
 
 use crate::{period::Period, problem::Problem, stage::Gate};
 
@@ -214,7 +217,7 @@ pub struct Host {
     /// The host's name: its work runs on task queue `visibility-migration/host/NAME`.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// The static config file, an absolute path on that host.
+    /// The static config file, an absolute path on that host; in Kubernetes `configmap/NAME/KEY` or `secret/NAME/KEY`.
     #[schemars(length(min = 1))]
     pub config: String,
     /// The services that run there.
@@ -245,34 +248,6 @@ pub enum Service {
     Frontend,
     /// The internal frontend.
     InternalFrontend,
-}
-
-/// How a host's services are restarted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Restart {
-    /// A program and its arguments, run without a shell; exit status 0 means it was restarted.
-    Command(#[schemars(length(min = 1))] Vec<String>),
-    /// A systemd unit, restarted with `systemctl restart`.
-    Systemd(String),
-    /// Services of a Docker Compose project, restarted container by container through the Docker Engine's API.
-    Compose(ComposeProject),
-}
-
-/// What runs a host's server in containers of Docker Compose.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ComposeProject {
-    /// The project's name, as `docker compose ls` shows it.
-    #[schemars(length(min = 1))]
-    pub project: String,
-    /// The services whose containers read this host's config file, in the order in which they are restarted.
-    #[schemars(length(min = 1))]
-    pub services: Vec<String>,
-    /// Where the engine is, as DOCKER_HOST says it, such as `unix:///run/user/1000/docker.sock`; what the worker's own
-    /// DOCKER_HOST says when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine: Option<String>,
 }
 
 /// The store that the cluster moves to.

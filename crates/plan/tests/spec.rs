@@ -119,7 +119,8 @@ fn wrong_types_and_values_are_told_with_what_was_expected() {
         &[
             "cluster.hosts[0].restart: got an object with `command`, `systemd`, expected {\"command\": [\"PROGRAM\", \
            \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} or {\"compose\": {\"project\": \"NAME\", \
-           \"services\": [\"SERVICE\"]}}",
+           \"services\": [\"SERVICE\"]}} or {\"kubernetes\": {\"namespace\": \"NAME\", \"workloads\": \
+          [\"deployment/NAME\"]}}",
         ],
     );
     assert_eq!(problems(&with("/records_per_second", json!(0))).len(), 1);
@@ -137,6 +138,44 @@ fn wrong_types_and_values_are_told_with_what_was_expected() {
     ] {
         assert_eq!(problems(&with("/slices", slices.clone())).len(), 1, "{slices}");
     }
+}
+
+#[test]
+fn files_are_named_as_the_way_of_restarting_has_it() {
+    let mut pods = example();
+    let host = &mut pods["cluster"]["hosts"][0];
+    host["config"] = json!("configmap/temporal-config/production.yaml");
+    host["restart"] = json!({"kubernetes": {"namespace": "temporal", "workloads": ["deployment/temporal-history"]}});
+    pods["cluster"]["dynamic_config"] = json!("configmap/temporal-dynamic-config/dynamic_config.yaml");
+    assert_eq!(problems(&pods), [] as [String; 0]);
+
+    let mut wrong = pods.clone();
+    wrong["cluster"]["hosts"][0]["config"] = json!("/etc/temporal/config/production.yaml");
+    wrong["cluster"]["hosts"][0]["restart"]["kubernetes"]["workloads"] = json!(["temporal-history"]);
+    let mut object = wrong["cluster"].clone();
+    object.as_object_mut().unwrap().remove("dynamic_config");
+    wrong["cluster"] = object;
+    let form = "neither configmap/NAME/KEY nor secret/NAME/KEY, as files in Kubernetes are named";
+    check(
+        &wrong,
+        &[
+            "cluster.dynamic_config: missing: host `node-a` is in Kubernetes, where it is written configmap/NAME/KEY or \
+             secret/NAME/KEY",
+            &format!("cluster.hosts[0].config: `/etc/temporal/config/production.yaml` is {form}"),
+            "cluster.hosts[0].restart.kubernetes.workloads[0]: `temporal-history` is neither deployment/NAME nor statefulset/NAME",
+        ],
+    );
+    let mut shared = pods.clone();
+    let mut other = shared["cluster"]["hosts"][0].clone();
+    other["name"] = json!("node-b");
+    shared["cluster"]["hosts"].as_array_mut().unwrap().push(other);
+    check(
+        &shared,
+        &[
+            "cluster.hosts[1].config: `configmap/temporal-config/production.yaml` is host `node-a`'s as well, so that both \
+           would change at once; make them one host with the workloads of both",
+        ],
+    );
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub enum Program {
     Tctl,
     /// A server of MySQL's protocol.
     Tidb,
+    /// The API of Kubernetes.
+    KubeApiserver,
+    /// What makes the API's objects come true, down to the pods.
+    KubeControllerManager,
 }
 
 impl Program {
@@ -43,6 +47,8 @@ impl Program {
             Self::Tdbg => "tdbg",
             Self::Tctl => "tctl",
             Self::Tidb => "tidb-server",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
         }
     }
 }
@@ -158,8 +164,24 @@ require (
 replace github.com/go-ldap/ldap/v3 => github.com/YangKeao/ldap/v3 v3.4.5-0.20230421065457-369a3bab1117
 ";
 
+/// Kubernetes' control plane.
+pub const KUBERNETES: Release = Release {
+    name: "kubernetes-1.35.4",
+    version: "1.35.4",
+    module: "k8s.io/kubernetes",
+    go: GoVersion(1, 25, 0),
+    programs: &[
+        (Program::KubeApiserver, "k8s.io/kubernetes/cmd/kube-apiserver"),
+        (
+            Program::KubeControllerManager,
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+        ),
+    ],
+    default: true,
+};
+
 /// Every release that the project uses.
-pub const RELEASES: [&Release; 9] = [
+pub const RELEASES: [&Release; 10] = [
     &TEMPORAL_1_30_8,
     &TEMPORAL_1_23_1,
     &TCTL_1_18_0,
@@ -169,6 +191,7 @@ pub const RELEASES: [&Release; 9] = [
     &TEMPORAL_1_29_1,
     &TEMPORAL_1_32_2,
     &TIDB,
+    &KUBERNETES,
 ];
 
 impl Release {
@@ -188,11 +211,13 @@ impl Release {
     }
 
     /// What its go.mod must say where asking for the programs by their version does not do.
-    fn requirements(&self) -> &'static str {
+    fn requirements(&self) -> String {
         if self.module == TIDB.module {
-            TIDB_REQUIREMENTS
+            TIDB_REQUIREMENTS.to_owned()
+        } else if self.module == KUBERNETES.module {
+            super::kubernetes::requirements(self.version)
         } else {
-            ""
+            String::new()
         }
     }
 

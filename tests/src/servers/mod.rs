@@ -11,6 +11,7 @@ pub mod faketime;
 mod go;
 mod java;
 pub mod jvm;
+pub mod kubernetes;
 pub mod mysql;
 pub mod node;
 pub mod opensearch;

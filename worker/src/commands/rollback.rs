@@ -215,7 +215,7 @@ async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, P
     let rest = what_remains(orders)?;
     // A host whose roles are swapped writes the target first: it would leave the source behind once it writes one store alone.
     for kept in orders {
-        if host_files::is_swapped(&kept.context, &host_files::read_static(&kept.host)?.config) {
+        if host_files::is_swapped(&kept.context, &host_files::read_static(&kept.host).await?.config) {
             render::note(format!(
                 "{}: restarting with the source as primary again",
                 kept.host.name

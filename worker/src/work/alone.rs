@@ -8,17 +8,21 @@ use crossfade_plan::{
     spec::Host,
 };
 
-use super::{beat::Beat, kept_orders};
+use super::{beat::Beat, kept_orders, pods};
 
 /// How long an attempt waits for another worker; then it is the server's to try again, and the operator sees who is there.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// Waits until no other process is at the host.
+/// Waits until no other process is at the host. `None` for one in Kubernetes, which has no disk that all of its workers see:
+/// there each write is of a version that the object still has, and a rollout's mark keeps a second one from beginning.
 ///
 /// # Errors
 /// When one is still there after [`WITHIN`], named, which is tried again; or when the lock cannot be made.
-pub(crate) async fn at(host: &Host, beat: &Beat) -> Result<HostLock, Problem> {
-    within(host, beat, WITHIN).await
+pub(crate) async fn at(host: &Host, beat: &Beat) -> Result<Option<HostLock>, Problem> {
+    if pods::of(host).is_some() {
+        return Ok(None);
+    }
+    within(host, beat, WITHIN).await.map(Some)
 }
 
 async fn within(host: &Host, beat: &Beat, within: Duration) -> Result<HostLock, Problem> {

@@ -41,15 +41,15 @@ struct Indices {
     target: Index,
 }
 
-fn indices(context: &Context) -> Result<Indices, Problem> {
+async fn indices(context: &Context) -> Result<Indices, Problem> {
     Ok(Indices {
-        source: index_of_source(context)?,
+        source: index_of_source(context).await?,
         target: index_of(&stores::target_entry(&context.spec)?, "target.datastore")?,
     })
 }
 
-fn index_of_source(context: &Context) -> Result<Index, Problem> {
-    let (entry, place) = stores::located_source(context)?;
+async fn index_of_source(context: &Context) -> Result<Index, Problem> {
+    let (entry, place) = stores::located_source(context).await?;
     index_of(&entry, &place)
 }
 
@@ -98,7 +98,7 @@ fn is_column(name: &str) -> bool {
 
 /// What is registered now for the store that the cluster leaves.
 pub(crate) async fn found(context: &Context, frontend: &Frontend) -> Result<Attributes, Problem> {
-    let source = index_of_source(context)?;
+    let source = index_of_source(context).await?;
     Ok(of_source(&registered(frontend).await?, &source))
 }
 
@@ -108,7 +108,7 @@ async fn registered(frontend: &Frontend) -> Result<Registered, Problem> {
 
 /// Nothing was removed or changed since `before`, and the target knows all that the source knows.
 pub(crate) async fn agree(context: &Context, frontend: &Frontend, before: Option<&Attributes>) -> Result<(), Problem> {
-    let indices = indices(context)?;
+    let indices = indices(context).await?;
     let registered = registered(frontend).await?;
     if let Some(changed) = before.and_then(|before| of_source(&registered, &indices.source).changed_since(before)) {
         return Err(changed);
@@ -138,7 +138,7 @@ pub(crate) async fn agree(context: &Context, frontend: &Frontend, before: Option
 /// Registers for the target what the source has and the target has not, and waits until that is seen.
 pub(crate) async fn register(order: &RegisterAttributes, beat: &Beat) -> Result<AttributesRegistered, Problem> {
     let context = &order.context;
-    let indices = indices(context)?;
+    let indices = indices(context).await?;
     let frontend = frontend::await_open(&context.spec, SERVING_WITHIN).await?;
     let now = of_source(&registered(&frontend).await?, &indices.source);
     if let Some(changed) = order.attributes.as_ref().and_then(|before| now.changed_since(before)) {
@@ -193,7 +193,7 @@ async fn named_namespaces(frontend: &Frontend) -> Result<Vec<String>, Problem> {
 /// What would keep the source's attributes from the target, as both are before anything is changed.
 pub(crate) async fn conflicts(context: &Context, target: &Facts) -> Result<(), Vec<Problem>> {
     let one = |problem| vec![problem];
-    let indices = indices(context).map_err(one)?;
+    let indices = indices(context).await.map_err(one)?;
     let frontend = frontend::open(&context.spec).await.map_err(one)?;
     let namespaces = named_namespaces(&frontend).await.map_err(one)?;
     let wanted = foresee(&frontend, &indices.source, &indices.target, &namespaces)

@@ -29,7 +29,7 @@ pub(crate) fn compose(project: &ComposeProject) -> Compose {
 async fn of(host: &Host) -> Result<Vec<Container>, ComposeError> {
     match &host.restart {
         Restart::Compose(project) => compose(project).containers().await,
-        Restart::Command(_) | Restart::Systemd(_) => Ok(Vec::new()),
+        Restart::Command(_) | Restart::Systemd(_) | Restart::Kubernetes(_) => Ok(Vec::new()),
     }
 }
 

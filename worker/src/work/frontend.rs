@@ -56,7 +56,7 @@ pub(crate) async fn inspect(context: &Context) -> Result<ClusterFacts, Problem> 
     let cluster = frontend.cluster().await.map_err(|error| call(&error))?;
     let namespaces = frontend.namespaces().await.map_err(|error| call(&error))?;
     // A source that this worker cannot find is told with more words where it is opened.
-    let attributes = match stores::source_entry(context) {
+    let attributes = match stores::source_entry(context).await {
         Ok(_) => Some(attributes::found(context, &frontend).await?),
         Err(_) => None,
     };

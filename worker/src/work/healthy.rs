@@ -9,7 +9,6 @@ use std::{
 use crossfade_cluster::{
     ConnectSettings, Frontend, TlsSettings,
     admin::Members,
-    compose::ComposeError,
     frontend::VisibilityStores,
     health::{Health, NotServing, Service, ServiceHealth},
     shards::{Shards, ask_history_host},
@@ -21,9 +20,9 @@ use crossfade_plan::{
     settings::HostConfig,
     spec::{self, Host, Spec},
 };
-use futures::future::select_ok;
+use futures::future::{join_all, select_ok};
 
-use super::{beat::Beat, containers, frontend, host_files::read_static};
+use super::{beat::Beat, containers, frontend, host_files::read_static, pods};
 
 /// Pause between two looks at what the cluster says of itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -48,18 +47,36 @@ pub(crate) fn listener(host: &Host, config: &StaticConfig) -> Option<SocketAddr>
     addresses(host, config).into_values().flatten().next()
 }
 
-/// Where a host's services answer from this machine: what listens in containers does so at their addresses.
-async fn reached_at(host: &Host, config: &StaticConfig) -> Result<BTreeMap<Service, Vec<SocketAddr>>, ComposeError> {
+/// Where a host's services answer from this machine: what listens in containers and pods does so at their addresses. Of a host
+/// in Kubernetes those services are left out that this machine does not reach.
+async fn reached_at(host: &Host, config: &StaticConfig) -> Result<BTreeMap<Service, Vec<SocketAddr>>, Problem> {
     let mut addresses = addresses(host, config);
-    if containers::run(host) {
-        let ips = containers::addresses(host).await?;
-        for places in addresses.values_mut() {
-            let ports: BTreeSet<u16> = places.iter().map(SocketAddr::port).collect();
-            *places = ports
+    let ips = if let Some(workloads) = pods::of(host) {
+        pods::addresses(workloads, host).await?
+    } else if containers::run(host) {
+        let ips = containers::addresses(host).await;
+        ips.map_err(|error| Problem::new(Code::RestartFailed, error.to_string()))?
+    } else {
+        return Ok(addresses);
+    };
+    for places in addresses.values_mut() {
+        let ports: BTreeSet<u16> = places.iter().map(SocketAddr::port).collect();
+        *places = ports
+            .iter()
+            .flat_map(|port| ips.iter().map(|ip| SocketAddr::new(*ip, *port)))
+            .collect();
+    }
+    if pods::of(host).is_some() {
+        for (service, places) in &mut addresses {
+            let looks = places
                 .iter()
-                .flat_map(|port| ips.iter().map(|ip| SocketAddr::new(*ip, *port)))
-                .collect();
+                .map(|place| async { pods::is_reached(*place).await.then_some(*place) });
+            *places = join_all(looks).await.into_iter().flatten().collect();
+            if places.is_empty() {
+                tracing::warn!(host = host.name, %service, "no pod is reached from here; that Kubernetes calls them ready has to do");
+            }
         }
+        addresses.retain(|_, places| !places.is_empty());
     }
     Ok(addresses)
 }
@@ -111,9 +128,9 @@ pub(crate) async fn others_serve(order: &ConfigureHost, beat: &Beat) -> Result<(
     beat.doing(format!("{}: looking whether the other hosts serve", host.name));
     let until = Instant::now() + host.restart_within.0;
     let frontend = frontend::await_open(spec, host.restart_within.0).await?;
-    let addresses = reached_at(host, &read_static(host)?.config)
+    let addresses = reached_at(host, &read_static(host).await?.config)
         .await
-        .map_err(|error| Problem::new(Code::RestartFailed, error.to_string()).at(format!("host {}", host.name)))?;
+        .map_err(|problem| problem.at(format!("host {}", host.name)))?;
     loop {
         let lacking = match frontend.members().await {
             Ok(members) => {
@@ -243,9 +260,9 @@ pub(crate) async fn prove(order: &ConfigureHost, to: HostConfig) -> Result<(), P
     let until = Instant::now() + host.restart_within.0;
     let left = || until.saturating_duration_since(Instant::now());
     let down = |message: String| Problem::new(Code::HostDown, message).at(format!("host {}", host.name));
-    let addresses = reached_at(host, &read_static(host)?.config)
+    let addresses = reached_at(host, &read_static(host).await?.config)
         .await
-        .map_err(|error| down(error.to_string()))?;
+        .map_err(|problem| down(problem.message))?;
     let frontend = frontend::await_open(spec, left())
         .await
         .map_err(|problem| down(problem.message))?;

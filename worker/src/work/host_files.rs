@@ -3,24 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use crossfade_config::{
-    DynamicEdit, Edited, FileError, FileState, ReadsFromSecondary, Restored, SourceBecomes, StaticConfig, StaticEdit,
-    WritingMode, Written, edit_dynamic, edit_static, redact, unified_diff,
+    DynamicEdit, ReadsFromSecondary, SourceBecomes, StaticConfig, StaticEdit, WritingMode, edit_dynamic, redact,
 };
 use crossfade_plan::{
     order::{Context, DynamicConfigSet, HostFacts, InspectHost, SetDynamicConfig},
-    plan::FilePlan,
     problem::{Code, Problem},
     route::{self, Form, Indices, Pair, Place, Version},
     settings::{self, DynamicConfig, HostConfig, Reads},
     spec::{Host, Spec},
-    stage::Stage,
 };
 use serde_json::Value;
 
 use super::{
     alone, attributes,
     beat::Beat,
+    config_files::{ConfigFile, Content, NotGivenBack},
     containers, frontend, kept_orders,
+    planned_edits::planned_edits,
+    pods,
     problems::{call, file_problem, refused},
     secrets,
 };
@@ -31,17 +31,17 @@ const CLOSE_CLEANUP: &str = "history.visibilityProcessorEnableCloseWorkflowClean
 
 /// A host's static config, read and understood.
 pub(crate) struct StaticFile {
-    /// The file as it is on disk.
-    pub(crate) state: FileState,
+    /// The file as it is.
+    pub(crate) content: Content,
     /// What it says.
     pub(crate) config: StaticConfig,
 }
 
 /// Reads a host's static config.
-pub(crate) fn read_static(host: &Host) -> Result<StaticFile, Problem> {
-    let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
-    let config = StaticConfig::parse(&host.config, &state.bytes).map_err(|refusal| refused(&refusal))?;
-    Ok(StaticFile { state, config })
+pub(crate) async fn read_static(host: &Host) -> Result<StaticFile, Problem> {
+    let content = ConfigFile::of(host)?.read().await?;
+    let config = StaticConfig::parse(&host.config, &content.bytes).map_err(|refusal| refused(&refusal))?;
+    Ok(StaticFile { content, config })
 }
 
 /// The edit that brings a static config from the state before to `to`; `None` for the original, which is restored.
@@ -124,7 +124,8 @@ pub(crate) fn unswap(context: &Context) -> StaticEdit {
     }
 }
 
-fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
+/// The edit that brings a dynamic config to a state; `None` for the original, which is restored.
+pub(crate) fn dynamic_edit(to: &DynamicConfig) -> Option<DynamicEdit> {
     match to {
         DynamicConfig::Original => None,
         DynamicConfig::Removed => Some(DynamicEdit::Remove),
@@ -162,7 +163,10 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
     let named = spec.dynamic_config_of(host).map(PathBuf::from);
     let path = match named {
         Some(named)
-            if client.filepath.is_absolute() && !containers::run(host) && !same_file(&named, &client.filepath) =>
+            if client.filepath.is_absolute()
+                && !containers::run(host)
+                && pods::of(host).is_none()
+                && !same_file(&named, &client.filepath) =>
         {
             return Err(Problem::new(
                 Code::ConfigRefused,
@@ -192,7 +196,8 @@ fn dynamic_file(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<Dynam
     Ok(DynamicFile {
         path,
         named_by_server: client.filepath,
-        poll_seconds: client.poll_interval.as_secs(),
+        // What the server reads again changes in a pod only once the kubelet has synced.
+        poll_seconds: client.poll_interval.as_secs() + pods::of(host).map_or(0, |workloads| workloads.sync.0.as_secs()),
     })
 }
 
@@ -200,65 +205,99 @@ fn same_file(a: &PathBuf, b: &PathBuf) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+impl DynamicFile {
+    fn file(&self, host: &Host) -> Result<ConfigFile, Problem> {
+        ConfigFile::named(host, &self.path.display().to_string())
+    }
+}
+
 /// Looks at a host's files and works every edit out, changing nothing.
 pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Problem>> {
     let (spec, host) = (&order.context.spec, &order.host);
     let one = |problem: Problem| vec![problem];
-    let file = read_static(host).map_err(one)?;
+    let file = read_static(host).await.map_err(one)?;
     let dynamic = dynamic_file(spec, host, &file.config).map_err(one)?;
-    let mut problems = containers::unread(host, &dynamic.path, &dynamic.named_by_server).await;
-    problems.extend(rendered(host));
-    for path in [PathBuf::from(&host.config), dynamic.path.clone()] {
-        if let Err(error) = crossfade_config::check_writable(&path) {
-            problems.push(file_problem(&error));
+    let (config, dynamic_config) = (ConfigFile::of(host).map_err(one)?, dynamic.file(host).map_err(one)?);
+    let mut problems = match pods::of(host) {
+        Some(workloads) => {
+            let path = dynamic.path.display().to_string();
+            pods::unfit(workloads, host, &path, &dynamic.named_by_server).await
         }
+        None => containers::unread(host, &dynamic.path, &dynamic.named_by_server).await,
+    };
+    problems.extend(rendered(host));
+    for file in [&config, &dynamic_config] {
+        problems.extend(file.check_writable().await.err());
     }
+    let now = match dynamic_config.read().await {
+        Ok(now) => Some(now),
+        Err(problem) => {
+            problems.retain(|other| *other != problem);
+            problems.push(problem);
+            None
+        }
+    };
     let source = visibility_store(spec, host, &file.config)
         .map_err(|problem| problems.push(problem))
         .ok();
     let mut context = order.context.clone();
     let mut files = None;
-    if let Some(source) = &source {
+    if let (Some(source), Some(now)) = (&source, &now) {
         context.source = Some(source.name.clone());
         match told_as_indices(spec, source).await {
             Ok(indices) => {
                 context.indices = indices;
-                files = planned_edits(&context, host, &file.state, &dynamic)
+                files = planned_edits(&context, host, &file.content.bytes, &dynamic.path, &now.bytes)
                     .map_err(|problem| problems.push(problem))
                     .ok();
             }
             Err(problem) => problems.push(problem),
         }
     }
-    let (close_cleanup, keys) = dynamic_facts(&dynamic).map_err(one)?;
-    let mut parts = file.config.parts();
-    parts.insert("the dynamic config file".to_owned(), keys);
-    match (source, files) {
-        (Some(source), Some(files)) if problems.is_empty() => Ok(HostFacts {
-            name: host.name.clone(),
-            source: source.name,
-            source_kind: source.kind,
-            source_plugin: source.plugin,
-            place: source.place,
-            indices: context.indices,
-            source_fingerprint: source.fingerprint,
-            dynamic_config: dynamic.path.display().to_string(),
-            poll_seconds: dynamic.poll_seconds,
-            files,
-            close_cleanup,
-            parts,
-            warnings: Vec::new(),
-        }),
+    match (source, files, now) {
+        (Some(source), Some(files), Some(now)) if problems.is_empty() => {
+            let (close_cleanup, keys) = dynamic_facts(&dynamic, &now.bytes).map_err(one)?;
+            let mut parts = file.config.parts();
+            parts.insert("the dynamic config file".to_owned(), keys);
+            Ok(HostFacts {
+                warnings: helms(&context, host, &file.content, &dynamic, &now),
+                name: host.name.clone(),
+                source: source.name,
+                source_kind: source.kind,
+                source_plugin: source.plugin,
+                place: source.place,
+                indices: context.indices,
+                source_fingerprint: source.fingerprint,
+                dynamic_config: dynamic.path.display().to_string(),
+                poll_seconds: dynamic.poll_seconds,
+                files,
+                close_cleanup,
+                parts,
+            })
+        }
         _ => Err(problems),
     }
 }
 
+/// What belongs to a Helm release, and what follows from that.
+fn helms(context: &Context, host: &Host, config: &Content, dynamic: &DynamicFile, now: &Content) -> Vec<String> {
+    let of_dynamic = dynamic.path.display().to_string();
+    let both = [
+        config
+            .helm
+            .as_ref()
+            .map(|helm| pods::helms_config(context, &host.config, helm)),
+        now.helm
+            .as_ref()
+            .map(|helm| pods::helms_dynamic_config(&of_dynamic, helm)),
+    ];
+    both.into_iter().flatten().collect()
+}
+
 /// Whether the dynamic config file has the key that empties closed executions in the main store, and what tells it from
 /// another host's.
-fn dynamic_facts(dynamic: &DynamicFile) -> Result<(bool, String), Problem> {
-    let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
-    let config =
-        crossfade_config::DynamicConfig::parse(&dynamic.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
+fn dynamic_facts(dynamic: &DynamicFile, bytes: &[u8]) -> Result<(bool, String), Problem> {
+    let config = crossfade_config::DynamicConfig::parse(&dynamic.path, bytes).map_err(|refusal| refused(&refusal))?;
     Ok((config.has(CLOSE_CLEANUP), config.fingerprint()))
 }
 
@@ -347,87 +386,12 @@ fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<S
     })
 }
 
-/// Every edit in order, each diff against the file as the edit before leaves it.
-fn planned_edits(
-    context: &Context,
-    host: &Host,
-    original: &FileState,
-    dynamic: &DynamicFile,
-) -> Result<Vec<FilePlan>, Problem> {
-    let mut plans = Vec::new();
-    let mut add = |stage: Stage, path: &str, before: &[u8], edited: &Edited| {
-        let before = String::from_utf8_lossy(before);
-        plans.push(FilePlan {
-            stage,
-            path: path.to_owned(),
-            diff: unified_diff(path, &before, edited.text()),
-        });
-    };
-    let dynamic_path = dynamic.path.display().to_string();
-    let mut dynamic_bytes = crossfade_config::read(&dynamic.path)
-        .map_err(|error| file_problem(&error))?
-        .bytes;
-    let mut static_bytes = original.bytes.clone();
-    for step in steps(&context.spec) {
-        match step {
-            Step::Static(stage, to) => {
-                let Some(edit) = static_edit(context, to)? else {
-                    continue;
-                };
-                let edited = edit_static(&host.config, &static_bytes, &edit).map_err(|refusal| refused(&refusal))?;
-                add(stage, &host.config, &static_bytes, &edited);
-                static_bytes = edited.into_bytes();
-            }
-            Step::Dynamic(stage, to) => {
-                let Some(edit) = dynamic_edit(&to) else { continue };
-                let edited = edit_dynamic(&dynamic.path, &dynamic_bytes, &edit).map_err(|refusal| refused(&refusal))?;
-                add(stage, &dynamic_path, &dynamic_bytes, &edited);
-                dynamic_bytes = edited.into_bytes();
-            }
-        }
-    }
-    plans.retain(|plan| !plan.diff.is_empty());
-    Ok(plans)
-}
-
-enum Step {
-    Static(Stage, HostConfig),
-    Dynamic(Stage, DynamicConfig),
-}
-
-fn steps(spec: &Spec) -> Vec<Step> {
-    let set = |writing_mode, reads| DynamicConfig::Set { writing_mode, reads };
-    let mut steps = vec![
-        Step::Dynamic(Stage::DualWrite, set(settings::WritingMode::Off, Reads::Source)),
-        Step::Static(Stage::DualWrite, HostConfig::Dual),
-        Step::Dynamic(Stage::DualWrite, set(settings::WritingMode::Dual, Reads::Source)),
-    ];
-    if !spec.cutover.namespaces_first.is_empty() {
-        let first = Reads::Some(spec.cutover.namespaces_first.iter().cloned().collect());
-        steps.push(Step::Dynamic(Stage::Cutover, set(settings::WritingMode::Dual, first)));
-    }
-    steps.push(Step::Dynamic(
-        Stage::Cutover,
-        set(settings::WritingMode::Dual, Reads::Target),
-    ));
-    if spec.promote.keep_warm.is_some() {
-        steps.extend([
-            Step::Dynamic(Stage::Promote, set(settings::WritingMode::Dual, Reads::Source)),
-            Step::Static(Stage::Promote, HostConfig::Warm),
-            Step::Dynamic(Stage::Promote, set(settings::WritingMode::Off, Reads::Source)),
-        ]);
-    }
-    steps.extend([
-        Step::Static(Stage::Promote, HostConfig::Promoted),
-        Step::Dynamic(Stage::Promote, DynamicConfig::Removed),
-    ]);
-    steps
-}
-
-/// What a host's dynamic config file says of the second store now: where the file is, how often it is read in seconds, the
-/// mode of writing where one is set, and who reads the second store.
+/// What a host's dynamic config file on this machine says of the second store now: where the file is, how often it is read in
+/// seconds, the mode of writing where one is set, and who reads the second store.
 pub(crate) fn dynamic_now(spec: &Spec, host: &Host) -> Result<DynamicNow, Problem> {
-    let file = dynamic_file(spec, host, &read_static(host)?.config)?;
+    let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
+    let config = StaticConfig::parse(&host.config, &state.bytes).map_err(|refusal| refused(&refusal))?;
+    let file = dynamic_file(spec, host, &config)?;
     let state = crossfade_config::read(&file.path).map_err(|error| file_problem(&error))?;
     let config =
         crossfade_config::DynamicConfig::parse(&file.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
@@ -459,31 +423,30 @@ pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfi
     }
     let (spec, host, key) = (&order.context.spec, &order.host, &order.context.key);
     let _alone = alone::at(host, &Beat::default()).await?;
-    let dynamic = dynamic_file(spec, host, &read_static(host)?.config)?;
+    let dynamic = dynamic_file(spec, host, &read_static(host).await?.config)?;
+    let file = dynamic.file(host)?;
     let edited = match dynamic_edit(&order.to) {
-        None => match crossfade_config::restore(&dynamic.path, key) {
-            Ok(restored) => restored == Restored::Restored,
+        None => match file.restore(key).await {
+            Ok(edited) => edited,
             // Somebody else changed it meanwhile: what is needed of the way back is that our keys are gone.
-            Err(error @ FileError::Conflict { .. }) => {
-                let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
-                let removed = edit_dynamic(&dynamic.path, &state.bytes, &DynamicEdit::Remove);
+            Err(NotGivenBack::Others(problem)) => {
+                let now = file.read().await?;
+                let removed = edit_dynamic(&dynamic.path, &now.bytes, &DynamicEdit::Remove);
                 if removed.map_err(|refusal| refused(&refusal))?.is_changed() {
-                    return Err(file_problem(&error).remedy(
+                    return Err(problem.remedy(
                         "take both `system.*SecondaryVisibility*` keys out of the file by hand, or put the kept copy \
                          back; then `resume`",
                     ));
                 }
                 false
             }
-            Err(error) => return Err(file_problem(&error)),
+            Err(NotGivenBack::Failed(problem)) => return Err(problem),
         },
         Some(edit) => {
             kept_orders::keep(&order.context, host)?;
-            let state = crossfade_config::read(&dynamic.path).map_err(|error| file_problem(&error))?;
-            let edited = edit_dynamic(&dynamic.path, &state.bytes, &edit).map_err(|refusal| refused(&refusal))?;
-            let written = crossfade_config::write_if_unchanged(&dynamic.path, &state.sha256, &edited.into_bytes(), key)
-                .map_err(|error| file_problem(&error))?;
-            written == Written::Written
+            let now = file.read().await?;
+            let edited = edit_dynamic(&dynamic.path, &now.bytes, &edit).map_err(|refusal| refused(&refusal))?;
+            file.write_if_unchanged(&now.sha256, &edited.into_bytes(), key).await?
         }
     };
     Ok(DynamicConfigSet {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossfade_cluster::restart::{Restart, RestartOnce, Restarted, forget, restart_once};
-use crossfade_config::{Edited, FileError, Restored, StaticEdit, Written, edit_static};
+use crossfade_config::{Edited, StaticEdit, edit_static};
 use crossfade_plan::{
     order::{ConfigureHost, HostConfigured},
     problem::{Code, Problem},
@@ -20,8 +20,10 @@ use tokio::sync::Mutex;
 use super::{
     alone,
     beat::Beat,
+    config_files::{ConfigFile, NotGivenBack},
     containers, healthy,
     host_files::{self, read_static, static_edit},
+    pods,
     problems::{file_problem, refused, restart as restart_problem},
 };
 
@@ -43,7 +45,7 @@ pub(crate) async fn configure(order: &ConfigureHost, turns: &Turns, beat: &Beat)
     let _turn = turn.lock().await;
     let _alone = alone::at(&order.host, beat).await?;
     healthy::others_serve(order, beat).await?;
-    let change = write(order)?;
+    let change = write(order).await?;
     let began = Instant::now();
     match restart_and_prove(order, order.to, beat).await {
         Ok(restarted) => Ok(HostConfigured {
@@ -68,55 +70,55 @@ struct Change {
 }
 
 /// Writes the file's new state.
-fn write(order: &ConfigureHost) -> Result<Change, Problem> {
+async fn write(order: &ConfigureHost) -> Result<Change, Problem> {
     let (host, key) = (&order.host, &order.context.key);
+    let file = ConfigFile::of(host)?;
     let edit = match order.to {
         HostConfig::Dual if order.back => Some(host_files::unswap(&order.context)),
         to => static_edit(&order.context, to)?,
     };
     let Some(edit) = edit else {
-        let kept = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))?;
-        let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
-        if kept.is_some_and(|kept| kept != state.bytes) {
+        let kept = file.kept_copy(key).await?;
+        let now = file.read().await?;
+        if kept.is_some_and(|kept| kept != now.bytes) {
             begin_anew(order)?;
         }
-        let edited = match crossfade_config::restore(&host.config, key) {
-            Ok(restored) => restored == Restored::Restored,
-            Err(FileError::Conflict { .. }) if is_without_target(order)? => false,
-            Err(error @ FileError::Conflict { .. }) => {
-                return Err(file_problem(&error)
-                    .remedy("take the target out of the file by hand, or put the kept copy back; then `resume`"));
+        let edited = match file.restore(key).await {
+            Ok(edited) => edited,
+            Err(NotGivenBack::Others(_)) if is_without_target(order).await? => false,
+            Err(NotGivenBack::Others(problem)) => {
+                return Err(
+                    problem.remedy("take the target out of the file by hand, or put the kept copy back; then `resume`")
+                );
             }
-            Err(error) => return Err(file_problem(&error)),
+            Err(NotGivenBack::Failed(problem)) => return Err(problem),
         };
         return Ok(Change {
             edited,
-            written: state.sha256,
+            written: now.sha256,
             former: None,
         });
     };
-    let state = read_static(host)?.state;
-    let wanted = edit_static(&host.config, &state.bytes, &edit)
+    let now = read_static(host).await?.content;
+    let wanted = edit_static(&host.config, &now.bytes, &edit)
         .map_err(|refusal| refused(&refusal))?
         .into_bytes();
-    let former = if wanted == state.bytes {
-        former(order, &edit, &state.bytes)?
+    let former = if wanted == now.bytes {
+        former(order, &edit, &now.bytes).await?
     } else {
         begin_anew(order)?;
-        Some(state.bytes)
+        Some(now.bytes)
     };
-    let written = crossfade_config::write_if_unchanged(&host.config, &state.sha256, &wanted, key)
-        .map_err(|error| file_problem(&error))?;
     Ok(Change {
-        edited: written == Written::Written,
+        edited: file.write_if_unchanged(&now.sha256, &wanted, key).await?,
         written: crossfade_config::sha256(&wanted),
         former,
     })
 }
 
 /// Whether the file, changed by somebody else meanwhile, uses the source alone: all that is needed of the way back.
-fn is_without_target(order: &ConfigureHost) -> Result<bool, Problem> {
-    let config = read_static(&order.host)?.config;
+async fn is_without_target(order: &ConfigureHost) -> Result<bool, Problem> {
+    let config = read_static(&order.host).await?.config;
     let primary = config.visibility_store().map(|store| store.value.as_str());
     let is_so = primary == order.context.source.as_deref() && config.secondary_visibility_store().is_none();
     let Some(ours) = &order.context.indices else {
@@ -135,9 +137,9 @@ fn is_without_target(order: &ConfigureHost) -> Result<bool, Problem> {
 
 /// What the file held before an earlier attempt at this order wrote it and was killed: worked out from the kept copy,
 /// and only believed when the edit leads from it to exactly what is there.
-fn former(order: &ConfigureHost, edit: &StaticEdit, now: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
+async fn former(order: &ConfigureHost, edit: &StaticEdit, now: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
     let (host, key) = (&order.host, &order.context.key);
-    let Some(kept) = crossfade_config::kept_copy(&host.config, key).map_err(|error| file_problem(&error))? else {
+    let Some(kept) = ConfigFile::of(host)?.kept_copy(key).await? else {
         return Ok(None);
     };
     if order.back {
@@ -169,6 +171,10 @@ fn steps_before(order: &ConfigureHost) -> &'static [HostConfig] {
 /// whose restart was cut short. Forgotten before the file changes, so that being killed in between does no harm.
 fn begin_anew(order: &ConfigureHost) -> Result<(), Problem> {
     let host = &order.host;
+    if pods::of(host).is_some() {
+        // What is written in the workloads themselves names the content that they were rolled out for.
+        return Ok(());
+    }
     crossfade_config::check_writable(&host.config).map_err(|error| file_problem(&error))?;
     forget(&marker_dir(order), &marker_key(host, order.to)).map_err(|error| restart_problem(&error, &host.name))
 }
@@ -176,28 +182,31 @@ fn begin_anew(order: &ConfigureHost) -> Result<(), Problem> {
 async fn restart_and_prove(order: &ConfigureHost, to: HostConfig, beat: &Beat) -> Result<bool, Problem> {
     let host = &order.host;
     beat.doing(format!("restarting {}", host.name));
-    let restarted = restart_once(restart_order(order, to)?)
-        .await
-        .map_err(|error| restart_problem(&error, &host.name))?;
+    let restarted = restart(order, to).await?;
     beat.doing(format!("waiting until {} is healthy", host.name));
     healthy::prove(order, to).await?;
-    Ok(matches!(restarted, Restarted::Now { .. }))
+    Ok(restarted)
 }
 
-fn restart_order(order: &ConfigureHost, to: HostConfig) -> Result<RestartOnce, Problem> {
+/// Whether it was this call that restarted it.
+async fn restart(order: &ConfigureHost, to: HostConfig) -> Result<bool, Problem> {
     let host = &order.host;
-    let config = read_static(host)?.config;
-    Ok(RestartOnce {
-        restart: match &host.restart {
-            spec::Restart::Command(argv) => Restart::Command(argv.clone()),
-            spec::Restart::Systemd(unit) => Restart::Systemd(unit.clone()),
-            spec::Restart::Compose(project) => Restart::Compose(containers::compose(project)),
-        },
+    let restart = match &host.restart {
+        spec::Restart::Command(argv) => Restart::Command(argv.clone()),
+        spec::Restart::Systemd(unit) => Restart::Systemd(unit.clone()),
+        spec::Restart::Compose(project) => Restart::Compose(containers::compose(project)),
+        spec::Restart::Kubernetes(workloads) => return pods::roll_out(order, workloads).await,
+    };
+    let config = read_static(host).await?.config;
+    let restarted = restart_once(RestartOnce {
+        restart,
         marker_dir: marker_dir(order),
         key: marker_key(host, to),
         within: host.restart_within.0,
         listener: healthy::listener(host, &config),
-    })
+    });
+    let restarted = restarted.await.map_err(|error| restart_problem(&error, &host.name))?;
+    Ok(matches!(restarted, Restarted::Now { .. }))
 }
 
 /// Beside the kept copies, so that it is on the host's own disk and goes with them.
@@ -235,7 +244,7 @@ async fn put_back(order: &ConfigureHost, change: &Change, problem: Problem, beat
         message: format!("{} {words}", with_stop(&problem.message)),
         ..problem.clone()
     };
-    if let Err(second) = give_back(order, change) {
+    if let Err(second) = give_back(order, change).await {
         return add(format!("Its config is not put back: {}", second.message));
     }
     // The former state's restart is a new one: whatever markers there are tell of earlier ones.
@@ -253,20 +262,25 @@ async fn put_back(order: &ConfigureHost, change: &Change, problem: Problem, beat
 }
 
 /// The file as it was before the order, unless somebody else has changed it since.
-fn give_back(order: &ConfigureHost, change: &Change) -> Result<(), Problem> {
+async fn give_back(order: &ConfigureHost, change: &Change) -> Result<(), Problem> {
     let former = change.former.as_ref().ok_or_else(|| {
         Problem::new(
             Code::ConfigChanged,
             "it was so before this order, and what it was before that is not known",
         )
     })?;
-    crossfade_config::write_if_unchanged(&order.host.config, &change.written, former, &order.context.key)
-        .map(|_| ())
-        .map_err(|error| file_problem(&error))
+    let file = ConfigFile::of(&order.host)?;
+    let given = file
+        .write_if_unchanged(&change.written, former, &order.context.key)
+        .await;
+    given.map(drop)
 }
 
 /// A later attempt at this order is a new restart.
 fn forget_markers(order: &ConfigureHost) {
+    if pods::of(&order.host).is_some() {
+        return;
+    }
     for state in [
         HostConfig::Original,
         HostConfig::Dual,

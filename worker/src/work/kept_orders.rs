@@ -16,6 +16,8 @@ use crossfade_plan::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::pods;
+
 /// The folder that all that is kept is in, beside a file.
 const FOLDER: &str = ".crossfade";
 
@@ -34,8 +36,12 @@ pub(crate) struct KeptOrder {
     pub(crate) since: Option<SystemTime>,
 }
 
-/// Keeps an order beside the host's static config, before any of the host's files is changed.
+/// Keeps an order beside the host's static config, before any of the host's files is changed. What is in Kubernetes has
+/// nothing beside it on this machine: there the objects that keep the originals are all there is for a way back by hand.
 pub(crate) fn keep(context: &Context, host: &Host) -> Result<(), Problem> {
+    if pods::of(host).is_some() {
+        return Ok(());
+    }
     let folder = folder_of(Path::new(&host.config)).join(&context.key);
     let path = folder.join(file_name(&host.name));
     let kept = KeptOrder {

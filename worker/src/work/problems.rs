@@ -3,7 +3,10 @@
 use std::io;
 
 use anyhow::anyhow;
-use crossfade_cluster::{CallError, ConnectError, canary::CanaryError, restart::RestartError, schema::SchemaError};
+use crossfade_cluster::{
+    CallError, ConnectError, canary::CanaryError, kubernetes::KubernetesError, restart::RestartError,
+    schema::SchemaError,
+};
 use crossfade_config::{FileError, Refusal};
 use crossfade_plan::problem::{Code, Problem, listing};
 use crossfade_stores::OpenError;
@@ -61,6 +64,37 @@ pub(crate) fn restart(error: &RestartError, host: &str) -> Problem {
         _ => Code::RestartFailed,
     };
     Problem::new(code, error.to_string()).at(format!("host {host}"))
+}
+
+/// Kubernetes does not do what is asked of it. What passes by itself is tried again, which begins no second rollout.
+pub(crate) fn kubernetes(error: &KubernetesError) -> Problem {
+    let code = match error {
+        KubernetesError::NotFound { .. } | KubernetesError::NoKey { .. } => Code::ConfigUnreadable,
+        KubernetesError::Immutable { .. } => Code::ConfigUnwritable,
+        KubernetesError::Changed { .. } | KubernetesError::Conflict { .. } | KubernetesError::KeptDamaged { .. } => {
+            Code::ConfigChanged
+        }
+        KubernetesError::NotRolledOut { .. } | KubernetesError::Stuck { .. } => Code::HostDown,
+        _ if error.is_transient() => Code::ClusterUnreachable,
+        _ => Code::RestartFailed,
+    };
+    let problem = Problem::new(code, error.to_string());
+    match error {
+        _ if code == Code::ClusterUnreachable => {
+            problem.remedy("see that the API of Kubernetes answers and that this worker reaches it; it is tried again")
+        }
+        KubernetesError::Forbidden { .. } => {
+            problem.remedy("grant the right, as deploy/kubernetes/rbac.yaml does, and start again or `resume`")
+        }
+        KubernetesError::NoAccess { .. } => {
+            problem.remedy("give the worker access to the cluster, as the message says, and start again or `resume`")
+        }
+        KubernetesError::NotFound { .. } | KubernetesError::NoKey { .. } => {
+            problem.remedy("correct the name in the spec, and start again")
+        }
+        KubernetesError::Changed { .. } => problem.remedy("start again, or `resume`: the edit is then made anew"),
+        _ => problem,
+    }
 }
 
 /// Temporal's schema tool failed.

@@ -15,10 +15,12 @@ use crossfade_visibility::{division, ports};
 use serde_json::{Value, json};
 
 use super::{
-    attributes, cursor, fitting, frontend,
+    attributes,
+    config_files::ConfigFile,
+    cursor, fitting, frontend,
     host_files::read_static,
     indexing, keeping,
-    problems::{call, file_problem, open as open_problem, store as store_problem},
+    problems::{call, open as open_problem, store as store_problem},
     secrets, throttling,
 };
 
@@ -43,7 +45,7 @@ pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
 
 /// Opens the source.
 pub(crate) async fn open_source(context: &Context) -> Result<Store, Problem> {
-    let (entry, place) = located_source(context)?;
+    let (entry, place) = located_source(context).await?;
     keeping::here()
         .open(&context.key, &entry)
         .await
@@ -70,19 +72,19 @@ pub(crate) fn target_entry(spec: &Spec) -> Result<Value, Problem> {
 }
 
 /// The source's entry with its secrets.
-pub(crate) fn source_entry(context: &Context) -> Result<Value, Problem> {
-    located_source(context).map(|(entry, _)| entry)
+pub(crate) async fn source_entry(context: &Context) -> Result<Value, Problem> {
+    located_source(context).await.map(|(entry, _)| entry)
 }
 
 /// The source's entry and where it stands: the spec's, or the one in the first host config that can be read here.
-pub(crate) fn located_source(context: &Context) -> Result<(Value, String), Problem> {
+pub(crate) async fn located_source(context: &Context) -> Result<(Value, String), Problem> {
     if let Some(source) = &context.spec.source {
         let entry = secrets::resolve_entry(&source.datastore, SOURCE_IN_SPEC)?;
         return Ok((entry, SOURCE_IN_SPEC.to_owned()));
     }
     let mut unread = Vec::new();
     for host in &context.spec.cluster.hosts {
-        match entry_in(host, context) {
+        match entry_in(host, context).await {
             Ok((entry, place)) => return Ok((with_source_index(entry, context), place)),
             Err(problem) => unread.push(problem.to_string()),
         }
@@ -108,8 +110,8 @@ fn with_source_index(mut entry: Value, context: &Context) -> Value {
 }
 
 /// The source's entry in a host's config, and its line there. Where promote has removed it, it is still in the kept copy.
-fn entry_in(host: &Host, context: &Context) -> Result<(Value, String), Problem> {
-    let config = read_static(host)?.config;
+async fn entry_in(host: &Host, context: &Context) -> Result<(Value, String), Problem> {
+    let config = read_static(host).await?.config;
     let name = match &context.source {
         Some(name) => name.clone(),
         None => config
@@ -120,7 +122,7 @@ fn entry_in(host: &Host, context: &Context) -> Result<(Value, String), Problem> 
     if let Some(entry) = config.datastore(&name) {
         return Ok((entry.value.clone(), format!("{}:{}", host.config, entry.line)));
     }
-    let kept = crossfade_config::kept_copy(&host.config, &context.key).map_err(|error| file_problem(&error))?;
+    let kept = ConfigFile::of(host)?.kept_copy(&context.key).await?;
     kept.and_then(|kept| StaticConfig::parse(&host.config, &kept).ok())
         .and_then(|config| config.datastore(&name).map(|entry| entry.value.clone()))
         .map(|entry| (entry, format!("datastore `{name}` in the copy kept of {}", host.config)))
@@ -129,9 +131,11 @@ fn entry_in(host: &Host, context: &Context) -> Result<(Value, String), Problem> 
 
 /// Looks at both stores for preflight. The target may still be without a schema when it is to be set up.
 pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<StoreFacts, Vec<Problem>> {
-    pair_is_open(context, server_version).map_err(|problem| vec![problem])?;
+    pair_is_open(context, server_version)
+        .await
+        .map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
-    let located = located_source(context).map_err(|problem| vec![problem])?;
+    let located = located_source(context).await.map_err(|problem| vec![problem])?;
     let source = facts(&located.0, &located.1)
         .await
         .map_err(|problem| problems.push(problem));
@@ -282,9 +286,9 @@ async fn unregistered(context: &Context, mut strangers: Vec<(String, u64)>) -> R
 
 /// The server accepts the pair. Asked before either store is opened: why there is no way is worth more to the operator
 /// than that there is no driver.
-fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> {
+async fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Problem> {
     // What cannot be found or is of no known kind is told with more words where it is opened.
-    let Ok(source) = source_entry(context) else {
+    let Ok(source) = source_entry(context).await else {
         return Ok(());
     };
     let Some(source_kind) = Kind::of_entry(&source) else {

@@ -8,6 +8,7 @@ mod foresee;
 mod frontend;
 mod index_schema;
 mod indices;
+mod kubernetes;
 mod lock;
 mod postgres;
 mod records;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Value, json};
 
-use super::Spec;
+use super::{Spec, places};
 use crate::{
     period::Period,
     problem::{Code, Problem},
@@ -199,7 +199,8 @@ fn field_path(pointer: &str) -> String {
 fn forms_at(place: &str) -> &'static str {
     if place.ends_with(".restart") {
         "{\"command\": [\"PROGRAM\", \"ARGUMENT\"]} or {\"systemd\": \"UNIT.service\"} \
-         or {\"compose\": {\"project\": \"NAME\", \"services\": [\"SERVICE\"]}}"
+         or {\"compose\": {\"project\": \"NAME\", \"services\": [\"SERVICE\"]}} \
+         or {\"kubernetes\": {\"namespace\": \"NAME\", \"workloads\": [\"deployment/NAME\"]}}"
     } else if place.ends_with("api_key") {
         "{\"env\": \"NAME\"} or {\"file\": \"/path\"}"
     } else if place.starts_with("gates") {
@@ -284,6 +285,9 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut invalid =
         |place: String, message: String| problems.push(Problem::new(Code::SpecInvalid, message).at(place));
+    for (place, message) in places::mistakes(spec) {
+        invalid(place, message);
+    }
     let mut names = BTreeSet::new();
     for (index, host) in spec.cluster.hosts.iter().enumerate() {
         let place = format!("cluster.hosts[{index}]");
@@ -291,18 +295,6 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
             invalid(
                 format!("{place}.name"),
                 format!("two hosts are named `{}`; each needs a name of its own", host.name),
-            );
-        }
-        if !host.config.starts_with('/') {
-            invalid(
-                format!("{place}.config"),
-                format!("`{}` is not an absolute path", host.config),
-            );
-        }
-        if let Some(path) = host.dynamic_config.as_ref().filter(|path| !path.starts_with('/')) {
-            invalid(
-                format!("{place}.dynamic_config"),
-                format!("`{path}` is not an absolute path"),
             );
         }
         if host.restart_within.0.as_secs() < 1 {
@@ -320,17 +312,6 @@ fn disagreements(spec: &Spec) -> Vec<Problem> {
                 ),
             );
         }
-    }
-    if let Some(path) = spec
-        .cluster
-        .dynamic_config
-        .as_ref()
-        .filter(|path| !path.starts_with('/'))
-    {
-        invalid(
-            "cluster.dynamic_config".to_owned(),
-            format!("`{path}` is not an absolute path"),
-        );
     }
     let guard = &spec.guard;
     if guard.interval.0.as_secs() < 1 {

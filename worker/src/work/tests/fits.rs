@@ -27,7 +27,7 @@ async fn what_was_not_looked_at_is_said() -> Result<()> {
     let records = table.rows()?.len() as u64;
 
     let context = scene.context("fits")?;
-    let of_source = crossfade_stores::inspect(&stores::source_entry(&context)?)
+    let of_source = crossfade_stores::inspect(&stores::source_entry(&context).await?)
         .await?
         .limits;
     // A database that nobody has made yet.

@@ -1,0 +1,327 @@
+//! A server in a pod of Kubernetes: its files are keys of ConfigMaps, and it is restarted by rolling its Deployment out.
+//!
+//! The control plane is real; the kubelet is played: for each pod that the ReplicaSet's controller makes it writes what the
+//! ConfigMaps hold into the folders that are mounted, starts a real server, and calls the pod ready when that listens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::migration::is;
+use e2e::scene::{Scene, is_clean, judged, says};
+use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
+use e2e::servers::cache::Cache;
+use e2e::servers::kubernetes::Kubernetes;
+use e2e::servers::kubernetes::kubelet::{Fate, Kubelet, Runs};
+use e2e::servers::processes::{Processes, Running, Signal};
+use e2e::servers::progress::Lines;
+use e2e::testbed::{Engine, NAMESPACE, TARGET_NAME};
+use e2e::traffic::Traffic;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+
+const CONFIG: &str = "configmap/temporal-config/production.yaml";
+const DYNAMIC: &str = "configmap/temporal-dynamic-config/dynamic_config.yaml";
+
+/// The last words of a server that does not start.
+const REFUSAL: &str = "unable to load configuration";
+
+/// The manifest that operators are given.
+const RBAC: &str = include_str!("../../deploy/kubernetes/rbac.yaml");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
+    let plane = Kubernetes::start(&Lines::default()).await?;
+    plane.namespace("temporal").await?;
+    plane.create_all(RBAC).await?;
+    let scene = Scene::on(Engine::Sqlite).await?;
+    let (operator, testbed) = (&scene.operator, &scene.testbed);
+    let traffic = Traffic::begin(testbed.frontend(), NAMESPACE).await?;
+    traffic.existing(60).await?;
+
+    let host = testbed.temporal().hosts()[0].clone();
+    let mounted = testbed.folder().join("pod");
+    let dynamic = testbed.temporal().dynamic_config();
+    let inside = mounted.join("dynamic_config/dynamic_config.yaml");
+    let config =
+        fs::read_to_string(&host.config)?.replace(&dynamic.display().to_string(), &inside.display().to_string());
+    let dynamic = fs::read_to_string(dynamic)?;
+    host.stop()?;
+    for (name, key, text) in [
+        ("temporal-config", "production.yaml", &config),
+        ("temporal-dynamic-config", "dynamic_config.yaml", &dynamic),
+    ] {
+        plane
+            .create(&of_helm("ConfigMap", "v1", name, json!({"data": {key: text}})))
+            .await?;
+    }
+    // The dynamic config is mounted by subPath at first: a mistake that no error would ever tell of.
+    plane.create(&deployment(&mounted, true)).await?;
+    let client = plane.client().await?;
+    let refuses = Arc::new(AtomicBool::new(false));
+    let pods = Pods::new(client.clone(), &mounted, &scene, &refuses)?;
+    let _kubelet = Kubelet::start(client.clone(), "temporal", pods);
+    serving(&scene).await?;
+
+    let mut spec = scene.spec_with(&json!({"gates": ["promote"]}));
+    spec["cluster"]["dynamic_config"] = json!(DYNAMIC);
+    spec["cluster"]["hosts"][0]["config"] = json!(CONFIG);
+    spec["cluster"]["hosts"][0]["restart"] = json!({"kubernetes": {
+        "namespace": "temporal",
+        "workloads": ["deployment/temporal-frontend"],
+        "kubeconfig": plane.kubeconfig_of("temporal", "crossfade").await?,
+        "sync": "3s",
+    }});
+    operator.start("by-sub-path", &spec).await?;
+    let refused = operator.end(testbed, "by-sub-path").await?.failed()?;
+    says(
+        &format!("{refused:?}"),
+        &[
+            "mounted by subPath",
+            "without `subPath`",
+            "deployment/temporal-frontend",
+        ],
+    )?;
+
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "temporal");
+    let whole = Patch::Merge(json!({"spec": deployment(&mounted, false)["spec"]}));
+    let before = pod_names(&client).await?;
+    deployments
+        .patch("temporal-frontend", &PatchParams::default(), &whole)
+        .await?;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while pod_names(&client).await?.iter().any(|name| before.contains(name)) {
+        ensure!(Instant::now() < deadline, "the pods are not replaced");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    serving(&scene).await?;
+
+    // A server that does not start with the new config: the former one is rolled out again, and the operator turns back.
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "temporal");
+    refuses.store(true, Ordering::Relaxed);
+    operator.start("does-not-start", &spec).await?;
+    let stopped = operator
+        .until("does-not-start", "stopping for the operator", |status| {
+            is(status, "needs-operator")
+        })
+        .await?;
+    says(
+        &stopped.to_string(),
+        &[
+            "host-down",
+            "pod temporal-frontend-",
+            REFUSAL,
+            "The former config is back",
+        ],
+    )?;
+    ensure!(
+        data(&maps, "temporal-config", "production.yaml").await? == config,
+        "the former config is not back"
+    );
+    operator.signal("does-not-start", "rollback", None).await?;
+    operator.end(testbed, "does-not-start").await?.completed()?;
+    ensure!(
+        data(&maps, "temporal-config", "production.yaml").await? == config,
+        "the config is another"
+    );
+    ensure!(
+        data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? == dynamic,
+        "the dynamic config is another"
+    );
+    refuses.store(false, Ordering::Relaxed);
+
+    let started = pod_names(&client).await?;
+    let going = traffic.keep_going(2);
+    operator.start("in-a-pod", &spec).await?;
+    operator.at_gate("in-a-pod", "promote").await?;
+    ensure!(
+        pod_names(&client).await?.is_disjoint(&started),
+        "the pod was not replaced"
+    );
+    let plan = operator.query("in-a-pod", "plan", None).await?.to_string();
+    says(
+        &plan,
+        &["Helm release `prod`", "values.yaml", TARGET_NAME, CONFIG, DYNAMIC],
+    )?;
+    operator.approve("in-a-pod", "promote").await?;
+    let report = operator.end(testbed, "in-a-pod").await?.completed()?;
+    going.stop().await?;
+    traffic.settle().await?;
+    is_clean(&report)?;
+    let now = data(&maps, "temporal-config", "production.yaml").await?;
+    says(
+        &now,
+        &[
+            &format!("visibilityStore: {TARGET_NAME}"),
+            &inside.display().to_string(),
+        ],
+    )?;
+    ensure!(
+        data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? == dynamic,
+        "keys are left"
+    );
+    judged(testbed, testbed.target(), [traffic.end()]).await?;
+    scene.finish()
+}
+
+async fn data(maps: &Api<ConfigMap>, name: &str, key: &str) -> Result<String> {
+    let data = maps.get(name).await?.data.context("no data")?;
+    data.get(key).cloned().with_context(|| format!("no {key}"))
+}
+
+async fn pod_names(client: &kube::Client) -> Result<BTreeSet<String>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
+    let pods = pods.list(&kube::api::ListParams::default()).await?;
+    Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
+}
+
+fn of_helm(kind: &str, version: &str, name: &str, mut rest: Value) -> Value {
+    rest["apiVersion"] = json!(version);
+    rest["kind"] = json!(kind);
+    rest["metadata"] = json!({
+        "name": name,
+        "namespace": "temporal",
+        "labels": {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "temporal-1.0.0"},
+        "annotations": {"meta.helm.sh/release-name": "prod"},
+    });
+    rest
+}
+
+/// One pod with the whole server in it, which gives its ports up before the next one comes.
+fn deployment(mounted: &Path, by_sub_path: bool) -> Value {
+    let folder = mounted.join("dynamic_config");
+    let mut dynamic = json!({"name": "dynamic", "mountPath": folder});
+    if by_sub_path {
+        dynamic = json!({"name": "dynamic", "mountPath": folder.join("dynamic_config.yaml"), "subPath": "dynamic_config.yaml"});
+    }
+    let labels = json!({"app": "temporal"});
+    of_helm(
+        "Deployment",
+        "apps/v1",
+        "temporal-frontend",
+        json!({"spec": {
+            "replicas": 1,
+            // Longer than any server takes to listen.
+            "progressDeadlineSeconds": 60,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {
+                "containers": [{"name": "temporal", "image": "none", "volumeMounts": [
+                    {"name": "config", "mountPath": mounted.join("config")},
+                    dynamic,
+                ]}],
+                "volumes": [
+                    {"name": "config", "configMap": {"name": "temporal-config"}},
+                    {"name": "dynamic", "configMap": {"name": "temporal-dynamic-config"}},
+                ],
+            }},
+        }}),
+    )
+}
+
+/// Runs each pod as a real server on this machine.
+struct Pods {
+    maps: Api<ConfigMap>,
+    mounted: PathBuf,
+    program: PathBuf,
+    frontend: String,
+    log: PathBuf,
+    processes: Processes,
+    running: BTreeMap<String, Running>,
+    /// Whether no server starts with a config that has a second store.
+    refuses: Arc<AtomicBool>,
+}
+
+impl Pods {
+    fn new(client: kube::Client, mounted: &Path, scene: &Scene, refuses: &Arc<AtomicBool>) -> Result<Self> {
+        let cache = Cache::from_environment()?;
+        Ok(Self {
+            maps: Api::namespaced(client, "temporal"),
+            mounted: mounted.to_owned(),
+            program: find_or_build(&cache, &TEMPORAL_1_30_8, Program::TemporalServer, &Lines::default())?,
+            frontend: scene.testbed.frontend().to_owned(),
+            log: scene.testbed.folder().join("pods.log"),
+            processes: Processes::watch(&mounted.join("pids"))?,
+            running: BTreeMap::new(),
+            refuses: Arc::clone(refuses),
+        })
+    }
+
+    /// What the ConfigMaps hold, in the folders that are mounted. A file that has its content already is left as it is.
+    async fn sync(&self) -> Result<()> {
+        for (folder, name, file) in [
+            ("config", "temporal-config", "production.yaml"),
+            ("dynamic_config", "temporal-dynamic-config", "dynamic_config.yaml"),
+        ] {
+            let (path, text) = (
+                self.mounted.join(folder).join(file),
+                data(&self.maps, name, file).await?,
+            );
+            if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+                continue;
+            }
+            fs::create_dir_all(self.mounted.join(folder))?;
+            let fresh = path.with_extension("fresh");
+            fs::write(&fresh, text)?;
+            fs::rename(fresh, path)?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, name: &str) -> Result<Fate> {
+        self.sync().await?;
+        let config = data(&self.maps, "temporal-config", "production.yaml").await?;
+        if self.refuses.load(Ordering::Relaxed) && config.contains("secondaryVisibilityStore") {
+            return Ok(Fate::Crashing(1, REFUSAL.to_owned()));
+        }
+        if !self.running.contains_key(name) {
+            let mut command = Command::new(&self.program);
+            let config = self.mounted.join("config/production.yaml");
+            command
+                .arg("--config-file")
+                .arg(config)
+                .args(["--allow-no-auth", "start"]);
+            let running = self.processes.spawn(name, &mut command, &self.log)?;
+            self.running.insert(name.to_owned(), running);
+        }
+        if !self.running.get_mut(name).is_some_and(Running::is_running) {
+            return Ok(Fate::Crashing(1, fs::read_to_string(&self.log)?));
+        }
+        match tokio::net::TcpStream::connect(&self.frontend).await {
+            Ok(_) => Ok(Fate::Ready("127.0.0.1".to_owned())),
+            Err(_) => Ok(Fate::Coming),
+        }
+    }
+}
+
+impl Runs for Pods {
+    async fn look(&mut self, pod: &Pod) -> Fate {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        self.run(&name).await.unwrap_or(Fate::Coming)
+    }
+
+    fn gone(&mut self, name: &str) {
+        if let Some(mut running) = self.running.remove(name) {
+            let _ = running.stop(Signal::Term);
+        }
+    }
+}
+
+/// Waits until the server in the pod serves: the testbed knows of its own processes alone.
+async fn serving(scene: &Scene) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match scene.visibility_stores().await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
