@@ -93,6 +93,7 @@ pub(super) async fn rolled_out_once_and_awaited(place: &Place<'_>) {
         if now.metadata.generation != generation {
             break;
         }
+        assert!(!cut_short.is_finished(), "it ended without a rollout");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cut_short.abort();
@@ -143,17 +144,21 @@ pub(super) async fn a_rollout_that_fails_names_the_pod_and_why(place: &Place<'_>
     }
     assert!(matches!(refused, KubernetesError::NotRolledOut { .. }), "{refused}");
 
-    let change = Patch::Merge(json!({"spec": {"progressDeadlineSeconds": 1}}));
-    place
-        .deployments()
-        .patch("temporal-history", &PatchParams::default(), &change)
-        .await
-        .expect("deadline");
+    let deadline = async |seconds: u32| {
+        let change = Patch::Merge(json!({"spec": {"progressDeadlineSeconds": seconds}}));
+        let patched = place
+            .deployments()
+            .patch("temporal-history", &PatchParams::default(), &change)
+            .await;
+        patched.expect("a deadline");
+    };
+    deadline(1).await;
     let refused = kubernetes.roll_out("m three", WITHIN).await.expect_err("crashes");
     assert!(matches!(refused, KubernetesError::Stuck { .. }), "{refused}");
     assert!(refused.to_string().contains("pod temporal-history-"), "{refused}");
 
-    // The way back is another rollout.
+    // The way back is another rollout, to which the lateness of the first is nothing.
+    deadline(600).await;
     *words.lock().expect("lock") = None;
     assert!(kubernetes.roll_out("m back", WITHIN).await.expect("rolled out"));
 }
