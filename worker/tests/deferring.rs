@@ -216,6 +216,13 @@ async fn whatever_ends_a_copy_the_schema_is_whole_again() -> Result<()> {
     let mut copy = scene.copy().await?;
     scene.target.kill()?;
     scene.target.resume(&scene.processes).await?;
+    // What is interrupted is a copy that goes on: one that noticed builds the indexes again, and ends by itself.
+    let copied = scene.copied().await?;
+    let deadline = Instant::now() + PATIENCE;
+    while copy.is_running()? && scene.copied().await? <= copied {
+        ensure!(Instant::now() < deadline, "it neither goes on nor ends");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     if copy.is_running()? {
         copy.signal("INT")?;
     }
