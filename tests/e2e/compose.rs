@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::migration::Files;
@@ -33,7 +32,7 @@ async fn a_server_in_a_container_moves_as_one_on_the_machine_does() -> Result<()
     let folder = testbed.folder().join(format!("crossfade-e2e-{}", std::process::id()));
     let alone = format!("{}:{inside}", dynamic.display());
     let project = Project::up(&docker, &folder, &compose_file(&scene, &alone)?, &[])?;
-    serving(&scene).await?;
+    scene.answers().await?;
 
     let mut spec = scene.spec_with(&json!({"gates": ["promote"]}));
     spec["cluster"]["dynamic_config"] = json!(dynamic);
@@ -50,7 +49,7 @@ async fn a_server_in_a_container_moves_as_one_on_the_machine_does() -> Result<()
     let whole = format!("{}:/etc/temporal/dynamicconfig", parent(dynamic)?.display());
     fs::write(folder.join("docker-compose.yml"), compose_file(&scene, &whole)?)?;
     project.compose(&["up", "-d"])?;
-    serving(&scene).await?;
+    scene.answers().await?;
     let before = Files::of(testbed)?;
     let started = started(&docker, &project)?;
     let going = traffic.keep_going(2);
@@ -111,16 +110,4 @@ fn parent(file: &Path) -> Result<&Path> {
 fn started(docker: &Docker, project: &Project<'_>) -> Result<String> {
     let id = project.compose(&["ps", "-q", "temporal"])?;
     docker.docker(&["inspect", "--format", "{{.State.StartedAt}}", id.trim()])
-}
-
-/// Waits until the server in the container serves: the testbed knows of its own processes alone.
-async fn serving(scene: &Scene) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        match scene.visibility_stores().await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
-    }
 }

@@ -68,7 +68,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let refuses = Arc::new(AtomicBool::new(false));
     let pods = Pods::new(client.clone(), &mounted, &scene, &refuses)?;
     let _kubelet = Kubelet::start(client.clone(), "temporal", pods);
-    serving(&scene).await?;
+    scene.answers().await?;
 
     let mut spec = scene.spec_with(&json!({"gates": ["promote"]}));
     spec["cluster"]["dynamic_config"] = json!(DYNAMIC);
@@ -101,7 +101,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         ensure!(Instant::now() < deadline, "the pods are not replaced");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    serving(&scene).await?;
+    scene.answers().await?;
 
     // A server that does not start with the new config: the former one is rolled out again, and the operator turns back.
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "temporal");
@@ -310,18 +310,6 @@ impl Runs for Pods {
     fn gone(&mut self, name: &str) {
         if let Some(mut running) = self.running.remove(name) {
             let _ = running.stop(Signal::Term);
-        }
-    }
-}
-
-/// Waits until the server in the pod serves: the testbed knows of its own processes alone.
-async fn serving(scene: &Scene) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        match scene.visibility_stores().await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }
 }

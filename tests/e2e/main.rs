@@ -19,5 +19,6 @@ mod postgres_to_postgres;
 mod retention;
 mod rollback;
 mod sqlite_to_sqlite;
+mod systemd;
 mod testbed;
 mod traffic;

@@ -103,6 +103,21 @@ impl Scene {
         Ok(namespaces::visibility_stores(&client).await?.join(","))
     }
 
+    /// Waits until the cluster serves, whoever runs it: the testbed knows of its own processes alone.
+    ///
+    /// # Errors
+    /// When it does not within two minutes.
+    pub async fn answers(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            match self.visibility_stores().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
     /// Kills the worker as soon as the first host, which it restarts, is down, and starts another one when that host is
     /// up again.
     ///

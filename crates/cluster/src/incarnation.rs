@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
+
+use crate::unit;
 
 /// One life of a process or unit, or the lives of several containers together. Equal values are the same life; never
 /// parse it.
@@ -45,7 +46,7 @@ impl Incarnation {
     /// The present run of a systemd unit: its invocation id, new at each start (systemd.exec(5), INVOCATION_ID).
     /// `None` when the unit never ran or systemd cannot be asked.
     pub async fn of_unit(unit: &str) -> Option<Self> {
-        let id = unit_property(unit, "InvocationID").await?;
+        let id = unit::property(unit, "InvocationID").await.ok()?;
         (!id.is_empty()).then(|| Self(format!("invocation {id}")))
     }
 
@@ -76,29 +77,6 @@ impl Incarnation {
 
 /// Between the lives of several containers.
 const TOGETHER: &str = ", ";
-
-/// One property of a unit, as `systemctl show` prints it.
-pub(crate) async fn unit_property(unit: &str, property: &str) -> Option<String> {
-    let output = Command::new("systemctl")
-        .args([
-            "show",
-            "--no-pager",
-            "--value",
-            &format!("--property={property}"),
-            "--",
-            unit,
-        ])
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(std::time::Duration::from_secs(5), output)
-        .await
-        .ok()?
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
 
 /// A process id is used again some day, its start time with it never within one boot.
 fn of_process(pid: u32) -> Option<Incarnation> {

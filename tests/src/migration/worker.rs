@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -18,6 +19,8 @@ pub struct Worker {
     frontend: String,
     hosts: Vec<String>,
     variables: Vec<(String, String)>,
+    /// What its command begins with.
+    under: Vec<String>,
     log: PathBuf,
     /// Where it serves its metrics.
     port: u16,
@@ -55,6 +58,7 @@ impl Worker {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            under: Vec::new(),
             log: testbed.log(name),
             port: free_ports(1)?[0],
             running: None,
@@ -79,6 +83,11 @@ impl Worker {
         self.variables.extend(variables.iter().map(owned));
     }
 
+    /// Has it run by another program from its next start on, which takes its command for arguments.
+    pub fn runs_under(&mut self, program: Vec<String>) {
+        self.under = program;
+    }
+
     /// Starts it again after it was killed.
     ///
     /// # Errors
@@ -90,6 +99,7 @@ impl Worker {
             command.args(["--host", host]);
         }
         command.args(["--metrics", &self.port.to_string()]);
+        let mut command = under(&self.under, command);
         self.running = Some(testbed.spawn(&self.name, &mut command)?);
         Ok(())
     }
@@ -145,4 +155,23 @@ impl Worker {
         let bytes = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// `command`, run by the program that `under` begins with; itself where there is none.
+fn under(under: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = under.split_first() else {
+        return command;
+    };
+    let mut wrapped = Command::new(program);
+    wrapped
+        .args(arguments)
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
 }

@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod processes;
 pub mod progress;
 pub mod shared;
+pub mod systemd;
 pub mod temporal;
 mod temporal_files;
 mod temporal_ports;

@@ -22,7 +22,7 @@ use super::{
     planned_edits::planned_edits,
     pods,
     problems::{call, file_problem, refused},
-    secrets,
+    secrets, units,
 };
 
 /// Empties memo and search attributes in the main store once a closed execution's record is written
@@ -225,6 +225,7 @@ pub(crate) async fn inspect(order: &InspectHost) -> Result<HostFacts, Vec<Proble
         }
         None => containers::unread(host, &dynamic.path, &dynamic.named_by_server).await,
     };
+    problems.extend(units::unfit(host).await);
     problems.extend(rendered(host));
     for file in [&config, &dynamic_config] {
         problems.extend(file.check_writable().await.err());

@@ -31,6 +31,7 @@ pub(crate) mod stores;
 pub(crate) mod target;
 mod throttling;
 pub(crate) mod told;
+mod units;
 pub(crate) mod waiting;
 pub(crate) mod writes;
 
