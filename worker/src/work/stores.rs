@@ -140,6 +140,7 @@ pub(crate) async fn inspect(context: &Context, server_version: &str) -> Result<S
         .await
         .map_err(|problem| problems.push(problem));
     let entry = target_entry(&context.spec).map_err(|problem| vec![problem])?;
+    server_can_log_in(&entry).map_err(|problem| vec![problem])?;
     let target = match facts(&entry, "target.datastore").await {
         Ok(facts) => Ok(Some(facts)),
         // A database or file that is yet to be made by the schema tool.
@@ -304,6 +305,21 @@ async fn pair_is_open(context: &Context, server_version: &str) -> Result<(), Pro
     }
 }
 
+/// The server can send the target's password. It puts it into PostgreSQL's address as if into a form's field, where a blank
+/// becomes a `+` (1.21.6 to 1.32.2: common/persistence/sql/sqlplugin/postgresql/session/session.go, buildDSN).
+fn server_can_log_in(target: &Value) -> Result<(), Problem> {
+    let text = |field: &str| target["sql"][field].as_str().unwrap_or_default();
+    if !text("pluginName").starts_with("postgres") || !text("password").contains(' ') {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::StoreLogin,
+        "the password has a blank in it, which Temporal's server sends to PostgreSQL as a `+`: no host would come up with it",
+    )
+    .at("target.datastore.sql.password")
+    .remedy("give this user a password without blanks"))
+}
+
 /// The target by its name in the config, while there is no store yet to describe.
 fn named_in_spec(spec: &Spec) -> &str {
     let datastore = &spec.target.datastore;
@@ -421,4 +437,28 @@ fn short_of_space(source: &Facts, target: &Facts) -> Option<String> {
             free >> 20
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_the_server_cannot_send_is_refused_and_not_told() {
+        let entry = |plugin: &str, password: &str| json!({"sql": {"pluginName": plugin, "password": password}});
+        for fine in [
+            entry("postgres12", "p'ss/w\"rd+%20"),
+            entry("mysql8", "with blanks"),
+            json!({"elasticsearch": {"password": "with blanks"}}),
+        ] {
+            assert_eq!(server_can_log_in(&fine), Ok(()), "{fine}");
+        }
+        for plugin in ["postgres12", "postgres12_pgx"] {
+            let told = server_can_log_in(&entry(plugin, "with blanks"))
+                .expect_err("refused")
+                .to_string();
+            assert!(told.contains("target.datastore.sql.password"), "{told}");
+            assert!(!told.contains("with blanks"), "{told}");
+        }
+    }
 }
