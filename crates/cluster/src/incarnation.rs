@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::unit;
+use crate::systemd;
 
 /// One life of a process or unit, or the lives of several containers together. Equal values are the same life; never
 /// parse it.
@@ -46,7 +46,7 @@ impl Incarnation {
     /// The present run of a systemd unit: its invocation id, new at each start (systemd.exec(5), INVOCATION_ID).
     /// `None` when the unit never ran or systemd cannot be asked.
     pub async fn of_unit(unit: &str) -> Option<Self> {
-        let id = unit::property(unit, "InvocationID").await.ok()?;
+        let id = systemd::property(unit, "InvocationID").await.ok()?;
         (!id.is_empty()).then(|| Self(format!("invocation {id}")))
     }
 

@@ -14,7 +14,7 @@
 //! - [`register`]: custom search attributes, registered for the store that the cluster moves to.
 //! - [`restart`]: restart a service once, whatever kills us half way; [`health`] proves that it came back.
 //! - [`shards`]: which history host has which shards, and whether they have come to rest.
-//! - [`unit`]: what systemd tells of a unit.
+//! - [`systemd`]: what systemd tells of a unit.
 //! - [`compose`]: the containers of a Docker Compose project, by the Docker Engine's own API.
 //! - [`kubernetes`]: the ConfigMaps, Secrets and workloads of a Kubernetes cluster, by its own API.
 //! - [`task_latency`]: how long the cluster's own visibility tasks take.
@@ -49,9 +49,9 @@ pub mod restart;
 pub mod schema;
 pub mod shards;
 mod sql_target;
+pub mod systemd;
 pub mod task_latency;
 mod tool;
-pub mod unit;
 mod version;
 
 pub use connect::{ApiKey, ConnectSettings, TlsSettings};

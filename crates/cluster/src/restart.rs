@@ -26,7 +26,7 @@ use crate::compose::{Compose, ComposeError};
 use crate::incarnation::Incarnation;
 use crate::marker::{Files, Marker, Program, State};
 use crate::process::{Ended, TAIL, kill_group, run, tail};
-use crate::unit;
+use crate::systemd;
 
 /// Pause between two looks at a service that comes back.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -403,7 +403,7 @@ async fn come_back(
     loop {
         let now = order.restart.life(order.listener).await;
         let state = match &order.restart {
-            Restart::Systemd(unit) => unit::property(unit, "ActiveState").await.ok(),
+            Restart::Systemd(unit) => systemd::property(unit, "ActiveState").await.ok(),
             Restart::Command(_) | Restart::Compose(_) => None,
         };
         let up = matches!(state.as_deref(), None | Some("active" | "reloading"));

@@ -1,6 +1,6 @@
 //! Hosts whose server is a unit of systemd: whether there is such a unit on the worker's machine.
 
-use crossfade_cluster::unit;
+use crossfade_cluster::systemd;
 use crossfade_plan::{
     problem::{Code, Problem},
     spec::{Host, Restart},
@@ -11,6 +11,6 @@ pub(crate) async fn unfit(host: &Host) -> Option<Problem> {
     let Restart::Systemd(name) = &host.restart else {
         return None;
     };
-    let error = unit::check(name).await.err()?;
+    let error = systemd::check(name).await.err()?;
     Some(Problem::new(Code::RestartFailed, error.to_string()).at(format!("host {}", host.name)))
 }
