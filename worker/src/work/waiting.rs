@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crossfade_cluster::lock;
+use crossfade_cluster::{canary, lock};
 use crossfade_plan::{
     order::{NamespaceWait, ReadWait, WaitFacts},
     problem::Problem,
@@ -71,14 +71,18 @@ pub(crate) async fn read(order: &ReadWait, beat: &Beat) -> Result<WaitFacts, Pro
 }
 
 fn is_from_before(record: &Record, order: &ReadWait) -> bool {
+    if record.workflow_type == canary::WORKFLOW_TYPE {
+        return false;
+    }
     match record.close_time {
         Some(closed) => closed < order.dual_since,
-        None => record.start_time < order.dual_since && !is_ours(record, &order.context.migration),
+        None => record.start_time < order.dual_since && !stays_open(record, &order.context.migration),
     }
 }
 
 /// The migration and its lock stay open until the end: waiting for them would be waiting for ourselves. Verify
-/// carries them over.
-fn is_ours(record: &Record, migration: &str) -> bool {
+/// carries them over. So it would be for canaries, open or closed: the guard's own may be from just before dual writes
+/// began, and each is deleted by who started it.
+fn stays_open(record: &Record, migration: &str) -> bool {
     record.workflow_id == migration || record.workflow_id == lock::WORKFLOW_ID
 }

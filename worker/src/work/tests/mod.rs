@@ -7,4 +7,5 @@ mod scene;
 mod set_aside;
 mod throttled;
 mod twice;
+mod waited;
 mod window;

@@ -9,24 +9,23 @@ use crossfade_plan::{
     drift::Drift,
     order::{
         Answers, CompareRecords, Compared, Copied, CopyRecords, FinalCheck, FinallyChecked, Heartbeat, InspectHost,
-        PrepareTarget, ProveReads, ProveWrites, ReadWait, ReadsProven, WritesProven,
+        PrepareTarget, ProveReads, ProveWrites, ReadsProven, WritesProven,
     },
     problem::Code,
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
     throttle::Throttle,
 };
 use e2e::{migration::Files, testbed::NAMESPACE, traffic::Traffic};
-use jiff::Timestamp;
 
 use super::{
     super::{
         beat::Beat,
         comparing, copying, finishing, frontend, host_files,
         hosts::{self, Turns},
-        kept_orders, reads, stores, target, waiting, writes,
+        kept_orders, reads, stores, target, writes,
     },
     scene::{CONTROL, HostLook, Scene, keys, several, until},
-    throttled,
+    throttled, waited,
 };
 
 const ID: &str = "twice";
@@ -51,7 +50,7 @@ async fn whatever_is_done_again_changes_nothing_and_answers_the_same() -> Result
     super::refreshed::what_the_target_lacks_is_refreshed_once(&scene, ID).await?;
     a_copy_goes_on_where_it_was(&scene).await?;
     drift_is_repaired_once(&scene).await?;
-    the_wait_is_read(&scene, dual_since).await?;
+    waited::the_wait_is_read(&scene, ID, dual_since).await?;
 
     reads_proven(&scene, None, Answers::Source).await?;
     let some = BTreeSet::from([NAMESPACE.to_owned()]);
@@ -432,30 +431,6 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
         target.rows()? == source.rows()?,
         "the rows differ after a second repair"
     );
-    Ok(())
-}
-
-async fn the_wait_is_read(scene: &Scene, dual_since: Timestamp) -> Result<()> {
-    let order = ReadWait {
-        context: scene.context(ID)?,
-        dual_since,
-    };
-    let first = waiting::read(&order, &Beat::default()).await?.namespaces;
-    let namespaces = same(first, waiting::read(&order, &Beat::default()).await?.namespaces)?;
-    let [waited] = namespaces.as_slice() else {
-        bail!("one Namespace is waited for, not {namespaces:?}")
-    };
-    ensure!(
-        waited.namespace == NAMESPACE && waited.retention_seconds == 72 * 3600,
-        "{waited:?}"
-    );
-    ensure!(waited.closed > 0 && waited.open > 0, "{waited:?}");
-    // Nothing is from before the beginning of time.
-    let order = ReadWait {
-        dual_since: Timestamp::UNIX_EPOCH,
-        ..order
-    };
-    ensure!(waiting::read(&order, &Beat::default()).await?.namespaces.is_empty());
     Ok(())
 }
 
