@@ -16,6 +16,7 @@ mod judge;
 mod kubernetes;
 mod namespace_rows;
 mod postgres_to_postgres;
+mod read_only;
 mod retention;
 mod rollback;
 mod sqlite_to_sqlite;

@@ -124,7 +124,8 @@ struct Registering<'a> {
 /// another index of the same Elasticsearch cluster up to 1.27. `namespaces` are those, by name, that are to have names
 /// for columns when the source has none; each gets all of the source's attributes. `cached_for` is how long hosts may
 /// go by what they read before, [`CACHED_FOR`] unless the cluster has `system.forceSearchAttributesCacheRefreshOnRead`;
-/// it is waited out only where attributes were registered that starts are checked against. `within` bounds the rest.
+/// it is waited out only where attributes were registered that starts are checked against, or that hosts would leave out
+/// of the target's records until they know them. `within` bounds the rest.
 ///
 /// # Errors
 /// See [`RegisterError`]. Nothing is ever removed or changed that was registered before.
@@ -146,13 +147,13 @@ pub async fn register(
     };
     match target.kind {
         IndexKind::Standard => Ok(Registration::default()),
-        IndexKind::Names => run.names().await,
+        IndexKind::Names => run.names(cached_for).await,
         IndexKind::Columns => run.columns(cached_for).await,
     }
 }
 
 impl Registering<'_> {
-    async fn names(&self) -> Result<Registration, RegisterError> {
+    async fn names(&self, cached_for: Duration) -> Result<Registration, RegisterError> {
         let cluster = self.frontend.cluster().await?;
         let server = cluster.version;
         let index = &self.target.name;
@@ -173,6 +174,7 @@ impl Registering<'_> {
             _ => registered.decoded_by(&self.source.name, &server),
         };
         let before = registered.index(index);
+        let known = registered.decoded_by(index, &server);
         loop {
             let found = registered.index(index);
             let lacking = missing(&wanted, &found);
@@ -192,6 +194,9 @@ impl Registering<'_> {
             registered = self.look_again(asked, &wanted).await?;
         }
         self.right_types(&wanted, &registered)?;
+        if !missing(&wanted, &known).is_empty() {
+            tokio::time::sleep(cached_for).await;
+        }
         Ok(Registration {
             added: missing(&wanted, &before),
             wanted,

@@ -35,6 +35,10 @@ const SERVING_WITHIN: Duration = Duration::from_secs(120);
 /// How long registering may take, beside the time that hosts go by what they read before.
 const REGISTERED_WITHIN: Duration = Duration::from_secs(120);
 
+/// What a heartbeat says from before the first attribute is registered: an attempt that follows finds it registered, and
+/// cannot tell since when.
+const REGISTERING: &str = "registering";
+
 /// Both stores' indices.
 struct Indices {
     source: Index,
@@ -145,6 +149,11 @@ pub(crate) async fn register(order: &RegisterAttributes, beat: &Beat) -> Result<
         return Err(changed);
     }
     let namespaces = named_namespaces(&frontend).await?;
+    if beat.now().cursor.as_deref() == Some(REGISTERING) {
+        beat.doing("waiting until every host knows what an earlier attempt may have registered");
+        tokio::time::sleep(register::CACHED_FOR).await;
+    }
+    beat.show(|heartbeat| heartbeat.cursor = Some(REGISTERING.to_owned()));
     beat.doing(format!("registering the search attributes for {}", indices.target.name));
     let registration = register::register(
         &frontend,
