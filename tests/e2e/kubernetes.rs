@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::is;
+use e2e::migration::{is, stage};
 use e2e::scene::{Scene, is_clean, judged, says};
 use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
 use e2e::servers::cache::Cache;
@@ -41,7 +41,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let plane = Kubernetes::start(&Lines::default()).await?;
     plane.namespace("temporal").await?;
     plane.create_all(RBAC).await?;
-    let scene = Scene::on(Engine::Sqlite).await?;
+    let mut scene = Scene::on(Engine::Sqlite).await?;
     let (operator, testbed) = (&scene.operator, &scene.testbed);
     let traffic = Traffic::begin(testbed.frontend(), NAMESPACE).await?;
     traffic.existing(60).await?;
@@ -67,16 +67,21 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let client = plane.client().await?;
     let refuses = Arc::new(AtomicBool::new(false));
     let pods = Pods::new(client.clone(), &mounted, &scene, &refuses)?;
-    let _kubelet = Kubelet::start(client.clone(), "temporal", pods);
+    let kubelet = Kubelet::start(client.clone(), "temporal", pods);
     scene.answers().await?;
 
+    let account = plane
+        .kubeconfig_of("temporal", "crossfade")
+        .await?
+        .display()
+        .to_string();
     let mut spec = scene.spec_with(&json!({"gates": ["promote"]}));
     spec["cluster"]["dynamic_config"] = json!(DYNAMIC);
     spec["cluster"]["hosts"][0]["config"] = json!(CONFIG);
     spec["cluster"]["hosts"][0]["restart"] = json!({"kubernetes": {
         "namespace": "temporal",
         "workloads": ["deployment/temporal-frontend"],
-        "kubeconfig": plane.kubeconfig_of("temporal", "crossfade").await?,
+        "kubeconfig": account,
         "sync": "3s",
     }});
     operator.start("by-sub-path", &spec).await?;
@@ -103,7 +108,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     }
     scene.answers().await?;
 
-    // A server that does not start with the new config: the former one is rolled out again, and the operator turns back.
+    // A server that does not start with the new config: the former one is rolled out again.
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "temporal");
     refuses.store(true, Ordering::Relaxed);
     operator.start("does-not-start", &spec).await?;
@@ -125,8 +130,58 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         data(&maps, "temporal-config", "production.yaml").await? == config,
         "the former config is not back"
     );
-    operator.signal("does-not-start", "rollback", None).await?;
-    operator.end(testbed, "does-not-start").await?.completed()?;
+    refuses.store(false, Ordering::Relaxed);
+
+    // Cured, it goes on; then the workflow is gone, and what is kept in Kubernetes is all there is.
+    let command = [
+        "rollback",
+        "--from-files",
+        "--config",
+        CONFIG,
+        "--kube-namespace",
+        "temporal",
+        "--kubeconfig",
+    ];
+    let command = [&command[..], &[account.as_str()]].concat();
+    operator.signal("does-not-start", "resume", None).await?;
+    let is_dual = |status: &Value| stage(status) == "dual-write" && status["hosts"][0]["config"] == "dual";
+    operator
+        .until("does-not-start", "both stores in the config", is_dual)
+        .await?;
+    let runs = operator.crossfade(&command).await.expect_err("it runs");
+    says(
+        &format!("{runs:#}"),
+        &["runs", "crossfade rollback --id does-not-start"],
+    )?;
+    scene.worker.kill()?;
+    operator.told(&["terminate", "-w", "does-not-start"]).await?;
+    let shown = operator.crossfade(&command).await?;
+    ensure!(
+        shown["done"] == false && shown["files"] == json!([CONFIG, DYNAMIC]),
+        "{shown}"
+    );
+    ensure!(
+        data(&maps, "temporal-config", "production.yaml").await? != config,
+        "the config is back already"
+    );
+    let theirs = data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? + "# frozen until Monday\n";
+    let change = Patch::Merge(json!({"data": {"dynamic_config.yaml": theirs}}));
+    maps.patch("temporal-dynamic-config", &PatchParams::default(), &change)
+        .await?;
+    let mut command = [&command[..], &["--yes"]].concat();
+    let refused = operator.crossfade(&command).await.expect_err("somebody changed a key");
+    says(
+        &format!("{refused:#}"),
+        &["changed by somebody else", DYNAMIC, "--force"],
+    )?;
+    ensure!(
+        data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? == theirs,
+        "their change is gone"
+    );
+    command.extend(["--force", DYNAMIC]);
+    let with_both = pod_names(&client).await?;
+    let done = operator.crossfade(&command).await?;
+    ensure!(done["done"] == true && done["next_steps"] == json!([]), "{done}");
     ensure!(
         data(&maps, "temporal-config", "production.yaml").await? == config,
         "the config is another"
@@ -135,7 +190,17 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? == dynamic,
         "the dynamic config is another"
     );
-    refuses.store(false, Ordering::Relaxed);
+    ensure!(
+        pod_names(&client).await?.is_disjoint(&with_both),
+        "the pod was not replaced"
+    );
+    ensure!(scene.visibility_stores().await? == "sqlite", "it is not as it was");
+    let again = operator
+        .crossfade(&command)
+        .await
+        .expect_err("nothing is to be put back");
+    says(&format!("{again:#}"), &["nothing is kept that is to be put back"])?;
+    scene.worker.again(testbed)?;
 
     let started = pod_names(&client).await?;
     let going = traffic.keep_going(2);
@@ -168,6 +233,8 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         "keys are left"
     );
     judged(testbed, testbed.target(), [traffic.end()]).await?;
+    // It would write into the folder that is removed now.
+    kubelet.stop().await;
     scene.finish()
 }
 

@@ -221,24 +221,35 @@ pub(crate) struct Remark {
 pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) remark: Remark,
-    /// Put back what the migration kept of this machine's files, without the migration. Shows what would change; `--yes`
-    /// does it: reads return to the source, writing to the target ends, hosts are restarted with their former config, both
-    /// keys go, and the cluster's lock is given back.
+    /// Put back what the migration kept of this machine's files, or of keys in Kubernetes, without the migration. Shows what
+    /// would change; `--yes` does it: reads return to the source, writing to the target ends, hosts are restarted with their
+    /// former config, both keys go, and the cluster's lock is given back.
     #[arg(long, requires = "configs")]
     pub(crate) from_files: bool,
-    /// A host's static config file, as the spec names it. Can be given several times; all hosts of this machine belong in
-    /// one command.
+    /// A host's static config file, or `configmap/NAME/KEY` or `secret/NAME/KEY`, as the spec names it. Can be given several
+    /// times; all hosts of this machine, and of a namespace of Kubernetes, belong in one command.
     #[arg(long = "config", value_name = "FILE", requires = "from_files")]
-    pub(crate) configs: Vec<PathBuf>,
+    pub(crate) configs: Vec<String>,
     /// Only these hosts of the spec. Can be given several times.
     #[arg(long = "host", value_name = "NAME", requires = "from_files")]
     pub(crate) hosts: Vec<String>,
-    /// Which migration: the name of its folder below `.crossfade`. The latest when not given.
+    /// Which migration: the name of its folder below `.crossfade`, or what the journals of `NAME-crossfade-kept` call
+    /// `migration`. The latest when not given.
     #[arg(long, value_name = "KEY", requires = "from_files")]
     pub(crate) migration: Option<String>,
     /// Put this file back though somebody else changed it since: their change is lost. Can be given several times.
     #[arg(long, value_name = "FILE", requires = "from_files")]
-    pub(crate) force: Vec<PathBuf>,
+    pub(crate) force: Vec<String>,
+    /// The namespace of Kubernetes that the keys given with --config are in.
+    #[arg(long, value_name = "NAMESPACE", requires = "from_files")]
+    pub(crate) kube_namespace: Option<String>,
+    /// The context of the kubeconfig. Its current one when not given.
+    #[arg(long, value_name = "CONTEXT", requires = "from_files")]
+    pub(crate) kube_context: Option<String>,
+    /// The kubeconfig. When not given the one that KUBECONFIG names, or `~/.kube/config`, or the service account of the pod
+    /// that this runs in.
+    #[arg(long, value_name = "FILE", requires = "from_files")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Do not ask the cluster that ran the migration whether it has ended: that cluster is gone.
     #[arg(long, requires = "from_files")]
     pub(crate) cluster_is_gone: bool,

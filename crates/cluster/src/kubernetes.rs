@@ -2,11 +2,13 @@
 //! restarted by rolling its Deployments and StatefulSets out again.
 //!
 //! - `keys`: a key is read, and replaced only while it is as it was read; its original is kept in an object of its own.
+//! - `beside`: what else is kept in that object, for a way back without the migration.
 //! - `rollout`: a rollout is begun once for each content that it is to bring, and awaited.
 //! - `mounts`: how the containers see a key. A mounted *folder* shows a key's new content once the kubelet has synced; a key
 //!   that is mounted by `subPath` never changes under a running container.
 //! - `rights`: what the API is asked for, and what is missing of it. No call needs more than deploy/kubernetes/rbac.yaml grants.
 
+mod beside;
 mod error;
 mod keys;
 mod mounts;
@@ -23,6 +25,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
+pub use beside::KeyStanding;
 pub use error::KubernetesError;
 pub use keys::{Content, GivenBack, kept_in};
 pub use mounts::{Helm, Seen};

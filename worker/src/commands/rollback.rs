@@ -1,13 +1,14 @@
 //! `crossfade rollback`: the way back, by the migration itself; and without it, from what it kept beside the files.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod remains;
 
-use crossfade_cluster::lock;
-use crossfade_config::{ReadsFromSecondary, Standing, StaticConfig, WritingMode, standing, unified_diff};
+use std::time::Duration;
+
+use crossfade_cluster::{
+    kubernetes::{ConfigKey, Kubernetes},
+    lock,
+};
+use crossfade_config::{ReadsFromSecondary, Standing, WritingMode, unified_diff};
 use crossfade_plan::{
     order::{ConfigureHost, SetDynamicConfig},
     problem::Problem,
@@ -25,10 +26,10 @@ use crate::{
     render,
     work::{
         beat::Beat,
+        config_files::ConfigFile,
         frontend, host_files,
         hosts::{self, Turns},
-        kept_orders::{self, KeptOrder, folder_of, real},
-        problems::file_problem,
+        kept_orders::{self, KeptOrder},
     },
 };
 
@@ -39,16 +40,16 @@ pub(super) async fn run(global: &Global, args: &Rollback) -> Outcome {
     if !args.from_files {
         return message::remark(global, name::ROLLBACK, &args.remark).await;
     }
-    let orders = find(args)?;
+    let orders = find(args).await?;
     let first = orders.first().ok_or_else(|| nothing_kept(args))?;
     if !args.cluster_is_gone {
         nobody_works_on_it(global, first, args.migration.is_some()).await?;
     }
-    let files = files(&orders).map_err(one)?;
-    let others: Vec<&PathBuf> = files
+    let files = files(&orders).await.map_err(one)?;
+    let others: Vec<String> = files
         .iter()
-        .filter(|file| file.standing == Standing::Others && !args.force.iter().any(|forced| real(forced) == file.path))
-        .map(|file| &file.path)
+        .filter(|kept| kept.standing == Standing::Others && !args.force.iter().any(|forced| kept.file.is(forced)))
+        .map(|kept| kept.file.to_string())
         .collect();
     if !global.json {
         files.iter().for_each(|file| render::text(&file.diff));
@@ -57,15 +58,17 @@ pub(super) async fn run(global: &Global, args: &Rollback) -> Outcome {
         return Err(Failure::refused(format!(
             "changed by somebody else since the migration wrote them: {}. Next step: see the differences above, put these \
              files right by hand or have their changes thrown away with --force FILE, and run this again",
-            listed(others.into_iter().map(|path| path.display()))
+            others.join(", ")
         )));
     }
     if !args.yes {
-        let files: Vec<&Path> = files.iter().map(|file| file.path.as_path()).collect();
+        let files: Vec<String> = files.iter().map(|kept| kept.file.to_string()).collect();
         if global.json {
             render::json(&json!({"migration": first.context.key, "files": files, "done": false}));
         } else {
-            render::note("nothing was changed. Next step: stop `crossfade worker` here, and run this again with --yes");
+            render::note(
+                "nothing was changed. Next step: stop the hosts' `crossfade worker`, and run this again with --yes",
+            );
         }
         return Ok(Exit::Done);
     }
@@ -83,24 +86,41 @@ fn one(problem: Problem) -> Failure {
     vec![problem].into()
 }
 
-fn listed(items: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
-}
-
 fn nothing_kept(args: &Rollback) -> Failure {
     Failure::refused(format!(
-        "beside {} nothing is kept that is to be put back. Next step: check --config, --host and --migration, and that this \
-         is the machine where the host's worker ran",
-        listed(args.configs.iter().map(|path| path.display()))
+        "beside {} nothing is kept that is to be put back. Next step: check --config, --host, --migration and, for keys in \
+         Kubernetes, --kube-namespace; and that this is the machine where the host's worker ran",
+        args.configs.join(", ")
     ))
+}
+
+/// The static config that is named on the command line: a key in Kubernetes, or else a file.
+fn named(args: &Rollback, config: &str) -> Result<ConfigFile, Failure> {
+    let Ok(key) = config.parse::<ConfigKey>() else {
+        return Ok(ConfigFile::OnDisk(config.into()));
+    };
+    let namespace = args.kube_namespace.clone().ok_or_else(|| {
+        Failure::refused(format!(
+            "`{config}` is a key in Kubernetes, and nothing says in which namespace. Next step: give --kube-namespace \
+             NAMESPACE, as the spec has it under `restart.kubernetes`; for a file of that name write ./{config}"
+        ))
+    })?;
+    let cluster = Kubernetes {
+        namespace,
+        workloads: Vec::new(),
+        context: args.kube_context.clone(),
+        kubeconfig: args.kubeconfig.clone(),
+    };
+    Ok(ConfigFile::InKubernetes(cluster, key))
 }
 
 /// The kept orders of the hosts that are asked for, all of one migration, in the order of the way back: hosts that serve
 /// clients first, as they were restarted last.
-fn find(args: &Rollback) -> Result<Vec<KeptOrder>, Failure> {
+async fn find(args: &Rollback) -> Result<Vec<KeptOrder>, Failure> {
     let mut found = Vec::new();
     for config in &args.configs {
-        found.extend(kept_orders::beside(config).map_err(one)?);
+        let config = named(args, config)?;
+        found.extend(kept_orders::beside(&config).await.map_err(one)?);
     }
     found.retain(|kept| args.hosts.is_empty() || args.hosts.contains(&kept.host.name));
     // A migration began where the one before it had ended, so only the latest can be open.
@@ -114,7 +134,7 @@ fn find(args: &Rollback) -> Result<Vec<KeptOrder>, Failure> {
     found.retain(|kept| kept.context.key == key);
     let mut open = false;
     for kept in &found {
-        open |= args.migration.is_some() || is_open(kept).map_err(one)?;
+        open |= args.migration.is_some() || is_open(kept).await.map_err(one)?;
     }
     if !open {
         found.clear();
@@ -128,11 +148,13 @@ fn find(args: &Rollback) -> Result<Vec<KeptOrder>, Failure> {
 }
 
 /// Whether any of the host's files is not as it was before this migration, and was last written by it.
-fn is_open(kept: &KeptOrder) -> Result<bool, Problem> {
+async fn is_open(kept: &KeptOrder) -> Result<bool, Problem> {
     let key = &kept.context.key;
-    let at = |path: &Path| standing(path, key).map_err(|error| file_problem(&error));
-    let dynamic = host_files::dynamic_now(&kept.context.spec, &kept.host)?.path;
-    let both = [at(Path::new(&kept.host.config))?, at(&dynamic)?];
+    let dynamic = host_files::dynamic_now(&kept.context.spec, &kept.host).await?.file;
+    let both = [
+        ConfigFile::of(&kept.host)?.standing(key).await?,
+        dynamic.standing(key).await?,
+    ];
     // Without a file of its own, the change is somebody else's: of a later migration, perhaps.
     Ok(both.contains(&Standing::Ours) || both == [Standing::Others; 2])
 }
@@ -177,33 +199,33 @@ async fn nobody_works_on_it(global: &Global, kept: &KeptOrder, named: bool) -> R
 
 /// A file that is to be put back.
 struct KeptFile {
-    path: PathBuf,
+    file: ConfigFile,
     key: String,
     standing: Standing,
     diff: String,
 }
 
 /// The files that the migration wrote, each once, with what putting them back would change.
-fn files(orders: &[KeptOrder]) -> Result<Vec<KeptFile>, Problem> {
+async fn files(orders: &[KeptOrder]) -> Result<Vec<KeptFile>, Problem> {
     let mut files: Vec<KeptFile> = Vec::new();
     for kept in orders {
-        let dynamic = host_files::dynamic_now(&kept.context.spec, &kept.host)?.path;
-        for path in [real(Path::new(&kept.host.config)), real(&dynamic)] {
-            if files.iter().any(|file| file.path == path) {
+        let dynamic = host_files::dynamic_now(&kept.context.spec, &kept.host).await?.file;
+        for file in [ConfigFile::of(&kept.host)?, dynamic] {
+            let name = file.to_string();
+            if files.iter().any(|other| other.file.is(&name)) {
                 continue;
             }
             let key = &kept.context.key;
-            let original = crossfade_config::kept_copy(&path, key).map_err(|error| file_problem(&error))?;
-            let Some(original) = original else { continue };
-            let now = crossfade_config::read(&path)
-                .map_err(|error| file_problem(&error))?
-                .bytes;
+            let Some(original) = file.kept_copy(key).await? else {
+                continue;
+            };
+            let now = file.read().await?.bytes;
             let text = String::from_utf8_lossy;
             files.push(KeptFile {
-                standing: standing(&path, key).map_err(|error| file_problem(&error))?,
-                diff: unified_diff(&path, &text(&now), &text(&original)),
+                standing: file.standing(key).await?,
+                diff: unified_diff(&name, &text(&now), &text(&original)),
                 key: key.clone(),
-                path,
+                file,
             });
         }
     }
@@ -212,7 +234,7 @@ fn files(orders: &[KeptOrder]) -> Result<Vec<KeptFile>, Problem> {
 
 /// Goes back, in the order in which no write is lost; answers with what is left to be done.
 async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, Problem> {
-    let rest = what_remains(orders)?;
+    let rest = remains::of(orders).await?;
     // A host whose roles are swapped writes the target first: it would leave the source behind once it writes one store alone.
     for kept in orders {
         if host_files::is_swapped(&kept.context, &host_files::read_static(&kept.host).await?.config) {
@@ -231,13 +253,11 @@ async fn back(orders: &[KeptOrder], files: &[KeptFile]) -> Result<Vec<String>, P
         tokio::time::sleep(wait).await;
     }
     // What somebody else changed, and the operator gives up.
-    for file in files.iter().filter(|file| file.standing == Standing::Others) {
-        put_back(file)?;
+    for kept in files.iter().filter(|kept| kept.standing == Standing::Others) {
+        put_back(kept).await?;
     }
     for kept in orders {
-        if standing(&kept.host.config, &kept.context.key).map_err(|error| file_problem(&error))?
-            == Standing::NeverWritten
-        {
+        if ConfigFile::of(&kept.host)?.standing(&kept.context.key).await? == Standing::NeverWritten {
             continue;
         }
         render::note(format!("{}: restarting with its former config", kept.host.name));
@@ -283,7 +303,7 @@ enum Step {
 
 /// Turns one thing back where it is not so; how long it takes until every service has read it.
 async fn turned(kept: &KeptOrder, step: Step) -> Result<Duration, Problem> {
-    let now = host_files::dynamic_now(&kept.context.spec, &kept.host)?;
+    let now = host_files::dynamic_now(&kept.context.spec, &kept.host).await?;
     let dual = matches!(now.mode, Some(mode) if mode != WritingMode::Off);
     let is_so = match step {
         Step::Reads => now.reads == ReadsFromSecondary::default(),
@@ -316,13 +336,13 @@ async fn set(kept: &KeptOrder, to: DynamicConfig) -> Result<(), Problem> {
     host_files::set_dynamic(&order).await.map(drop)
 }
 
-fn put_back(file: &KeptFile) -> Result<(), Problem> {
-    let now = crossfade_config::read(&file.path).map_err(|error| file_problem(&error))?;
-    let original = crossfade_config::kept_copy(&file.path, &file.key).map_err(|error| file_problem(&error))?;
-    let Some(original) = original else { return Ok(()) };
-    crossfade_config::write_if_unchanged(&file.path, &now.sha256, &original, &file.key)
-        .map(drop)
-        .map_err(|error| file_problem(&error))
+async fn put_back(kept: &KeptFile) -> Result<(), Problem> {
+    let Some(original) = kept.file.kept_copy(&kept.key).await? else {
+        return Ok(());
+    };
+    let now = kept.file.read().await?;
+    let written = kept.file.write_if_unchanged(&now.sha256, &original, &kept.key).await;
+    written.map(drop)
 }
 
 /// Gives the cluster's lock back, if it is this migration's.
@@ -337,46 +357,4 @@ async fn unlocked(kept: &KeptOrder) -> Result<(), String> {
             .map_err(|error| error.to_string()),
         _ => Ok(()),
     }
-}
-
-/// What these files cannot give back: other machines, and records that only the target has.
-fn what_remains(orders: &[KeptOrder]) -> Result<Vec<String>, Problem> {
-    let mut rest = Vec::new();
-    let Some(first) = orders.first() else { return Ok(rest) };
-    let context = &first.context;
-    let here: BTreeSet<&str> = orders.iter().map(|kept| kept.host.name.as_str()).collect();
-    for host in context.spec.hosts_in_order().into_iter().rev() {
-        if !here.contains(host.name.as_str()) {
-            rest.push(format!(
-                "on host {}: `crossfade rollback --from-files --config {} --migration {} --yes`, unless no file of it was changed",
-                host.name, host.config, context.key
-            ));
-        }
-    }
-    let source = context.source.clone().unwrap_or_default();
-    for kept in orders {
-        let state = crossfade_config::read(&kept.host.config).map_err(|error| file_problem(&error))?;
-        let config = StaticConfig::parse(&kept.host.config, &state.bytes)
-            .map_err(|refusal| crate::work::problems::refused(&refusal))?;
-        let is_promoted = config.visibility_store().is_some_and(|store| store.value != source);
-        let mode = host_files::dynamic_now(&context.spec, &kept.host)?.mode;
-        let is_warm = host_files::is_swapped(context, &config) && mode == Some(WritingMode::Dual);
-        if !is_promoted || context.indices.is_some() || is_warm {
-            continue;
-        }
-        // Since that host was promoted, the target alone has what it wrote. A plain copy would bring back what is deleted.
-        let promoted = folder_of(Path::new(&kept.host.config))
-            .join(&context.key)
-            .join("promoted.yaml");
-        kept_orders::write_beside(&promoted, &state.bytes)?;
-        let (target, config) = (&context.spec.target.name, &kept.host.config);
-        let stores = format!("--from '{}#{target}' --to '{config}#{source}'", promoted.display());
-        rest.push(format!(
-            "bring over what only the target has: `crossfade diff {stores} --truth {} --repair` (with status 3 what it still \
-             names is right where it is)",
-            context.spec.cluster.frontend
-        ));
-        break;
-    }
-    Ok(rest)
 }

@@ -1,10 +1,13 @@
 //! Where a host's files are: on its disk, or in Kubernetes as keys of ConfigMaps and Secrets. Either way they are read with what
 //! identifies them, replaced only while unchanged, kept as they were, and given back.
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use crossfade_cluster::kubernetes::{ConfigKey, GivenBack, Helm, Kubernetes, KubernetesError};
-use crossfade_config::{FileError, Restored, Written};
+use crossfade_cluster::kubernetes::{ConfigKey, GivenBack, Helm, KeyStanding, Kubernetes, KubernetesError};
+use crossfade_config::{FileError, Restored, Standing, Written};
 use crossfade_plan::{
     problem::Problem,
     spec::{Host, Restart},
@@ -133,6 +136,33 @@ impl ConfigFile {
         }
     }
 
+    /// How it stands to what a migration keeps of it.
+    ///
+    /// # Errors
+    /// It, or what is kept of it, cannot be read.
+    pub(crate) async fn standing(&self, key: &str) -> Result<Standing, Problem> {
+        match self {
+            Self::OnDisk(path) => crossfade_config::standing(path, key).map_err(|error| file_problem(&error)),
+            Self::InKubernetes(cluster, file) => {
+                let standing = cluster.standing(file, key).await;
+                Ok(match standing.map_err(|error| kubernetes_problem(&error))? {
+                    KeyStanding::NeverWritten => Standing::NeverWritten,
+                    KeyStanding::Original => Standing::Original,
+                    KeyStanding::Ours => Standing::Ours,
+                    KeyStanding::Others => Standing::Others,
+                })
+            }
+        }
+    }
+
+    /// Whether it is the file that somebody names `name`.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        match self {
+            Self::OnDisk(path) => real(path) == real(Path::new(name)),
+            Self::InKubernetes(_, key) => key.to_string() == name,
+        }
+    }
+
     /// Gives it its original content back. Whether it was changed.
     ///
     /// # Errors
@@ -151,4 +181,18 @@ impl ConfigFile {
             },
         }
     }
+}
+
+impl fmt::Display for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnDisk(path) => real(path).display().fmt(f),
+            Self::InKubernetes(_, key) => key.fmt(f),
+        }
+    }
+}
+
+/// The file with its links followed, where it is there.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

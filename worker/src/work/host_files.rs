@@ -21,7 +21,7 @@ use super::{
     containers, frontend, kept_orders,
     planned_edits::planned_edits,
     pods,
-    problems::{call, file_problem, refused},
+    problems::{call, refused},
     secrets, units,
 };
 
@@ -387,30 +387,31 @@ fn visibility_store(spec: &Spec, host: &Host, config: &StaticConfig) -> Result<S
     })
 }
 
-/// What a host's dynamic config file on this machine says of the second store now: where the file is, how often it is read in
-/// seconds, the mode of writing where one is set, and who reads the second store.
-pub(crate) fn dynamic_now(spec: &Spec, host: &Host) -> Result<DynamicNow, Problem> {
-    let state = crossfade_config::read(&host.config).map_err(|error| file_problem(&error))?;
-    let config = StaticConfig::parse(&host.config, &state.bytes).map_err(|refusal| refused(&refusal))?;
-    let file = dynamic_file(spec, host, &config)?;
-    let state = crossfade_config::read(&file.path).map_err(|error| file_problem(&error))?;
+/// What a host's dynamic config says of the second store now.
+///
+/// # Errors
+/// One of its files cannot be read.
+pub(crate) async fn dynamic_now(spec: &Spec, host: &Host) -> Result<DynamicNow, Problem> {
+    let dynamic = dynamic_file(spec, host, &read_static(host).await?.config)?;
+    let file = dynamic.file(host)?;
+    let now = file.read().await?;
     let config =
-        crossfade_config::DynamicConfig::parse(&file.path, &state.bytes).map_err(|refusal| refused(&refusal))?;
+        crossfade_config::DynamicConfig::parse(&dynamic.path, &now.bytes).map_err(|refusal| refused(&refusal))?;
     Ok(DynamicNow {
         mode: config.writing_mode().and_then(|mode| mode.value.ok()),
         reads: config.reads_from_secondary(),
-        path: file.path,
-        poll_seconds: file.poll_seconds,
+        poll_seconds: dynamic.poll_seconds,
+        file,
     })
 }
 
 /// What [`dynamic_now`] finds.
 pub(crate) struct DynamicNow {
     /// The file.
-    pub(crate) path: PathBuf,
-    /// How often the server reads it.
+    pub(crate) file: ConfigFile,
+    /// How long a change takes to be read, in seconds.
     pub(crate) poll_seconds: u64,
-    /// The mode of writing.
+    /// The mode of writing, where one is set.
     pub(crate) mode: Option<WritingMode>,
     /// Who reads the second store.
     pub(crate) reads: ReadsFromSecondary,
@@ -444,7 +445,7 @@ pub(crate) async fn set_dynamic(order: &SetDynamicConfig) -> Result<DynamicConfi
             Err(NotGivenBack::Failed(problem)) => return Err(problem),
         },
         Some(edit) => {
-            kept_orders::keep(&order.context, host)?;
+            kept_orders::keep(&order.context, host).await?;
             let now = file.read().await?;
             let edited = edit_dynamic(&dynamic.path, &now.bytes, &edit).map_err(|refusal| refused(&refusal))?;
             file.write_if_unchanged(&now.sha256, &edited.into_bytes(), key).await?

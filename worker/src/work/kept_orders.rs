@@ -1,5 +1,6 @@
 //! What is kept beside a host's files for a way back without the workflow: whose they are, how that host is restarted, and
-//! how its cluster is reached. It is what every order carries: references where secrets are meant, and no secret.
+//! how its cluster is reached. It is what every order carries: references where secrets are meant, and no secret. On a disk it is
+//! a file in the folder of what is kept, in Kubernetes a key of the object that keeps the originals.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -9,14 +10,18 @@ use std::{
     time::SystemTime,
 };
 
+use crossfade_cluster::kubernetes::{ConfigKey, Kubernetes};
 use crossfade_plan::{
     order::Context,
     problem::{Code, Problem},
-    spec::Host,
+    spec::{Host, Restart},
 };
 use serde::{Deserialize, Serialize};
 
-use super::pods;
+use super::{
+    config_files::{ConfigFile, real},
+    problems::kubernetes as kubernetes_problem,
+};
 
 /// The folder that all that is kept is in, beside a file.
 const FOLDER: &str = ".crossfade";
@@ -31,31 +36,66 @@ pub(crate) struct KeptOrder {
     pub(crate) context: Context,
     /// The host.
     pub(crate) host: Host,
-    /// When it was kept: at the migration's first change of a file of this host.
-    #[serde(skip)]
+    /// When it was kept: at the migration's first change of a file of this host. A file's own time tells on a disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<SystemTime>,
 }
 
-/// Keeps an order beside the host's static config, before any of the host's files is changed. What is in Kubernetes has
-/// nothing beside it on this machine: there the objects that keep the originals are all there is for a way back by hand.
-pub(crate) fn keep(context: &Context, host: &Host) -> Result<(), Problem> {
-    if pods::of(host).is_some() {
-        return Ok(());
+impl KeptOrder {
+    fn bytes(&self) -> Result<Vec<u8>, Problem> {
+        serde_json::to_vec_pretty(self).map_err(|error| {
+            Problem::new(
+                Code::Unexpected,
+                format!("the order of {} has no form: {error}", self.host.name),
+            )
+        })
     }
-    let folder = folder_of(Path::new(&host.config)).join(&context.key);
-    let path = folder.join(file_name(&host.name));
-    let kept = KeptOrder {
+}
+
+/// Keeps an order beside the host's static config, before any of the host's files is changed.
+pub(crate) async fn keep(context: &Context, host: &Host) -> Result<(), Problem> {
+    let mut kept = KeptOrder {
         context: context.clone(),
         host: host.clone(),
         since: None,
     };
-    let bytes = serde_json::to_vec_pretty(&kept).map_err(|error| {
-        Problem::new(
-            Code::Unexpected,
-            format!("the order of {} has no form: {error}", host.name),
-        )
-    })?;
-    write_beside(&path, &bytes)
+    let name = file_name(&host.name);
+    match ConfigFile::of(host)? {
+        ConfigFile::OnDisk(path) => {
+            let folder = folder_of(&path).join(&context.key);
+            write_beside(&folder.join(name), &kept.bytes()?)
+        }
+        ConfigFile::InKubernetes(cluster, key) => {
+            let notes = cluster.notes(&key, &name).await;
+            let notes = notes.map_err(|error| kubernetes_problem(&error))?;
+            let earlier = notes
+                .iter()
+                .filter_map(|(_, bytes)| serde_json::from_slice::<KeptOrder>(bytes).ok())
+                .find(|earlier| earlier.context.key == context.key && earlier.host.name == host.name);
+            kept.since = earlier
+                .as_ref()
+                .and_then(|earlier| earlier.since)
+                .or_else(|| Some(SystemTime::now()));
+            if earlier.as_ref() == Some(&kept) {
+                return Ok(());
+            }
+            note_beside(&cluster, &key, &context.key, &name, &kept.bytes()?)
+                .await
+                .map(drop)
+        }
+    }
+}
+
+/// Keeps something in the object that keeps the originals, and says where.
+pub(crate) async fn note_beside(
+    cluster: &Kubernetes,
+    key: &ConfigKey,
+    migration: &str,
+    name: &str,
+    bytes: &[u8],
+) -> Result<ConfigKey, Problem> {
+    let noted = cluster.keep_note(key, migration, name, bytes).await;
+    noted.map_err(|error| kubernetes_problem(&error))
 }
 
 /// Writes a file that only its owner reads into the folder of what is kept.
@@ -98,8 +138,34 @@ fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Every order that is kept beside the static config `config`, of all migrations.
-pub(crate) fn beside(config: &Path) -> Result<Vec<KeptOrder>, Problem> {
+/// Every order that is kept beside a static config, of all migrations.
+pub(crate) async fn beside(config: &ConfigFile) -> Result<Vec<KeptOrder>, Problem> {
+    match config {
+        ConfigFile::OnDisk(path) => beside_file(path),
+        ConfigFile::InKubernetes(cluster, key) => beside_key(cluster, key).await,
+    }
+}
+
+/// The hosts are reached as this one is now: the worker had a kubeconfig of its own.
+async fn beside_key(cluster: &Kubernetes, key: &ConfigKey) -> Result<Vec<KeptOrder>, Problem> {
+    let notes = cluster.notes(key, ENDING).await;
+    let mut found = Vec::new();
+    for (at, bytes) in notes.map_err(|error| kubernetes_problem(&error))? {
+        let mut kept: KeptOrder = serde_json::from_slice(&bytes)
+            .map_err(|error| Problem::new(Code::ConfigUnreadable, format!("{at}: reading it failed: {error}")))?;
+        if let Restart::Kubernetes(workloads) = &mut kept.host.restart {
+            workloads.context.clone_from(&cluster.context);
+            workloads.kubeconfig = cluster.kubeconfig.as_ref().map(|path| path.display().to_string());
+        }
+        // Other keys of the same object have what is theirs kept there, too.
+        if kept.host.config == key.to_string() {
+            found.push(kept);
+        }
+    }
+    Ok(found)
+}
+
+fn beside_file(config: &Path) -> Result<Vec<KeptOrder>, Problem> {
     let folder = folder_of(config);
     let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
         Problem::new(
@@ -136,11 +202,6 @@ pub(crate) fn beside(config: &Path) -> Result<Vec<KeptOrder>, Problem> {
         }
     }
     Ok(found)
-}
-
-/// The file with its links followed, where it is there.
-pub(crate) fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The folder of what is kept beside a file.

@@ -5,7 +5,7 @@ pub(crate) mod attributes;
 pub(crate) mod beat;
 pub(crate) mod clock;
 pub(crate) mod comparing;
-mod config_files;
+pub(crate) mod config_files;
 mod containers;
 pub(crate) mod copying;
 mod cursor;

@@ -17,7 +17,7 @@ use super::mounts::{Helm, helm};
 use super::{ConfigKey, Kubernetes, KubernetesError, Right};
 
 /// How often a write is tried again because something else of the object changed between the look and the write.
-const TRIES: u32 = 8;
+pub(super) const TRIES: u32 = 8;
 
 /// A key's content and what identifies it. `Debug` does not show the content.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,16 +53,16 @@ pub enum GivenBack {
 /// What is kept of one key for one migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Journal {
+pub(super) struct Journal {
     migration: String,
     key: String,
-    original: String,
+    pub(super) original: String,
     writes: Vec<(String, String)>,
 }
 
 impl Journal {
     /// Whether the content with this hash came from the original by our writes alone.
-    fn is_ours(&self, hash: &str) -> bool {
+    pub(super) fn is_ours(&self, hash: &str) -> bool {
         let mut ours = BTreeSet::from([self.original.as_str()]);
         // Each pass follows the writes at least one step further.
         for _ in &self.writes {
@@ -98,7 +98,7 @@ pub fn kept_in(key: &ConfigKey, migration: &str) -> String {
 }
 
 /// A migration's id may have any characters, a key of a ConfigMap may not.
-fn short(migration: &str) -> String {
+pub(super) fn short(migration: &str) -> String {
     sha256(migration.as_bytes()).chars().take(12).collect()
 }
 
@@ -107,9 +107,9 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// One look at an object.
-struct Look {
+pub(super) struct Look {
     version: Option<String>,
-    content: Content,
+    pub(super) content: Content,
     by: String,
 }
 
@@ -209,7 +209,7 @@ impl Kubernetes {
         Ok(())
     }
 
-    async fn look(&self, client: &kube::Client, key: &ConfigKey) -> Result<Look, KubernetesError> {
+    pub(super) async fn look(&self, client: &kube::Client, key: &ConfigKey) -> Result<Look, KubernetesError> {
         let object = self.get(client, key, &key.name).await?;
         let object = object.ok_or_else(|| KubernetesError::NotFound {
             what: format!("{}/{}", key.kind(), key.name),
@@ -236,7 +236,7 @@ impl Kubernetes {
     }
 
     /// An object of the same kind as the key's; `None` when there is none.
-    async fn get(
+    pub(super) async fn get(
         &self,
         client: &kube::Client,
         key: &ConfigKey,
@@ -258,7 +258,7 @@ impl Kubernetes {
         self.patch(client, key, &key.name, version, &data).await
     }
 
-    async fn patch(
+    pub(super) async fn patch(
         &self,
         client: &kube::Client,
         key: &ConfigKey,
@@ -338,7 +338,7 @@ impl Kubernetes {
     }
 
     /// `false` when there is one meanwhile.
-    async fn create_kept(
+    pub(super) async fn create_kept(
         &self,
         client: &kube::Client,
         key: &ConfigKey,
@@ -362,7 +362,7 @@ impl Kubernetes {
         }
     }
 
-    async fn load(
+    pub(super) async fn load(
         &self,
         client: &kube::Client,
         key: &ConfigKey,
@@ -375,7 +375,7 @@ impl Kubernetes {
             .flatten())
     }
 
-    fn too_busy(&self, verb: &'static str, key: &ConfigKey) -> KubernetesError {
+    pub(super) fn too_busy(&self, verb: &'static str, key: &ConfigKey) -> KubernetesError {
         KubernetesError::Refused {
             doing: Right::on_key(verb, key, &key.name),
             message: format!("it was changed by others each of {TRIES} times between reading and writing it"),
@@ -412,7 +412,7 @@ fn understood(
     }
 }
 
-fn data_of(object: &DynamicObject, is_secret: bool, key: &str) -> Option<Vec<u8>> {
+pub(super) fn data_of(object: &DynamicObject, is_secret: bool, key: &str) -> Option<Vec<u8>> {
     let value = object.data.get("data")?.get(key)?;
     if is_secret {
         serde_json::from_value::<ByteString>(value.clone())

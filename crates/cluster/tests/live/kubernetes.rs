@@ -5,7 +5,7 @@ mod rollouts;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossfade_cluster::kubernetes::{ConfigKey, GivenBack, Kubernetes, KubernetesError, kept_in};
+use crossfade_cluster::kubernetes::{ConfigKey, GivenBack, KeyStanding, Kubernetes, KubernetesError, kept_in};
 use e2e::servers::kubernetes::{self as servers};
 use e2e::servers::progress::Lines;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -33,6 +33,7 @@ async fn config_and_rollouts_on_a_real_control_plane() {
     keys_are_swapped_and_given_back(&place).await;
     a_change_by_another_stays(&place).await;
     a_secret_is_kept_in_a_secret(&place).await;
+    notes_are_kept_beside_originals(&place).await;
     with_these_rights_and_no_fewer(&place).await;
     rollouts::rolled_out_once_and_awaited(&place).await;
     rollouts::a_rollout_that_fails_names_the_pod_and_why(&place).await;
@@ -276,6 +277,59 @@ async fn a_secret_is_kept_in_a_secret(place: &Place<'_>) {
         said.contains("get secrets `in-secret`") && said.contains("namespace `temporal`"),
         "{said}"
     );
+}
+
+/// What a way back without the migration is found by.
+async fn notes_are_kept_beside_originals(place: &Place<'_>) {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "noted", "namespace": "temporal"},
+        "stringData": {"p.yaml": "a: 1\n"}});
+    place.create(secret).await;
+    place
+        .create(config_map("temporal-noted", &json!({"p.yaml": "a: 1\n"})))
+        .await;
+    let admin = place.by(&place.plane.kubeconfig().expect("kubeconfig"), &[]);
+    for file in [key("secret/noted/p.yaml"), key("configmap/temporal-noted/p.yaml")] {
+        assert_eq!(admin.notes(&file, ".json").await.expect("none"), []);
+        let standing = async || admin.standing(&file, "m").await.expect("standing");
+        assert_eq!(standing().await, KeyStanding::NeverWritten);
+        let keep = async |migration: &str, name: &str, bytes: &[u8]| {
+            let kept = admin.keep_note(&file, migration, name, bytes).await;
+            kept.expect("a note")
+        };
+        // Before the original is kept, and again after it; the latest stands.
+        let first = keep("m", "host-a.json", b"early").await;
+        assert_eq!(standing().await, KeyStanding::NeverWritten, "a note is no write");
+        let now = admin.read(&file).await.expect("read").sha256;
+        admin
+            .write_if_unchanged(&file, &now, b"ours\n", "m")
+            .await
+            .expect("written");
+        assert_eq!(standing().await, KeyStanding::Ours);
+        for _ in 0..2 {
+            assert_eq!(keep("m", "host-a.json", b"late").await, first);
+        }
+        let other = keep("another", "host-a.json", b"another's").await;
+        keep("m", "promoted.yaml", b"p").await;
+        let mut notes = admin.notes(&file, ".json").await.expect("notes");
+        notes.sort();
+        let mut wanted = [(first.clone(), b"late".to_vec()), (other, b"another's".to_vec())];
+        wanted.sort();
+        assert_eq!(notes, wanted);
+        assert_eq!(admin.read(&first).await.expect("where it said").bytes, b"late");
+        let now = admin.read(&file).await.expect("read").sha256;
+        admin
+            .write_if_unchanged(&file, &now, b"theirs\n", "theirs")
+            .await
+            .expect("written");
+        assert_eq!(standing().await, KeyStanding::Others);
+        let theirs = admin.read(&file).await.expect("read").sha256;
+        let original = admin.kept_copy(&file, "m").await.expect("kept").expect("an original");
+        admin
+            .write_if_unchanged(&file, &theirs, &original, "m")
+            .await
+            .expect("written");
+        assert_eq!(standing().await, KeyStanding::Original);
+    }
 }
 
 const HOST: [&str; 4] = [

@@ -62,6 +62,13 @@ impl Kubelet {
             }
         }))
     }
+
+    /// Ends it with all that it runs; when this returns it writes nothing any more.
+    pub async fn stop(mut self) {
+        self.0.abort();
+        // What it runs ends with it.
+        let _ = (&mut self.0).await;
+    }
 }
 
 /// By the pods' uids: a StatefulSet's next pod has the name of the one before.
