@@ -58,6 +58,7 @@ async fn a_cluster_is_migrated_by_a_workflow_on_another_one() -> Result<()> {
         "the migrated cluster has the workflow"
     );
     going.stop().await?;
+    traffic.settle().await?;
     judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
     scene.finish()?;
     control.finish()

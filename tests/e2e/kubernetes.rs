@@ -102,7 +102,11 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         .patch("temporal-frontend", &PatchParams::default(), &whole)
         .await?;
     let deadline = Instant::now() + Duration::from_secs(120);
-    while pod_names(&client).await?.iter().any(|name| before.contains(name)) {
+    // A pod that is gone leaves a server that answers for a moment; the next one is ready once it was stopped.
+    while !ready_pods(&client)
+        .await?
+        .is_some_and(|ready| ready.is_disjoint(&before))
+    {
         ensure!(Instant::now() < deadline, "the pods are not replaced");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -247,6 +251,15 @@ async fn pod_names(client: &kube::Client) -> Result<BTreeSet<String>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
     let pods = pods.list(&kube::api::ListParams::default()).await?;
     Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
+}
+
+/// The names of all pods, once each of them is ready.
+async fn ready_pods(client: &kube::Client) -> Result<Option<BTreeSet<String>>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
+    let pods = pods.list(&kube::api::ListParams::default()).await?.items;
+    let is_ready = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let ready = !pods.is_empty() && pods.iter().all(is_ready);
+    Ok(ready.then(|| pods.into_iter().filter_map(|pod| pod.metadata.name).collect()))
 }
 
 fn of_helm(kind: &str, version: &str, name: &str, mut rest: Value) -> Value {

@@ -170,6 +170,9 @@ pub fn says(text: &str, parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// How long records may take to reach the store: a server that failed to write one tries again after up to minutes.
+const JUDGED_WITHIN: Duration = Duration::from_secs(150);
+
 /// The judge's verdict over everything that traffic made: all of it is in `store`, as it is to be, and listed so.
 ///
 /// # Errors
@@ -177,10 +180,7 @@ pub fn says(text: &str, parts: &[&str]) -> Result<()> {
 pub async fn judged(testbed: &Testbed, store: &Store, ledgers: impl IntoIterator<Item = Ledger>) -> Result<()> {
     for ledger in ledgers {
         let judge = Judge::new(testbed.frontend(), ledger).await?;
-        judge
-            .until_clean(store, Duration::from_secs(30))
-            .await?
-            .demand_clean()?;
+        judge.until_clean(store, JUDGED_WITHIN).await?.demand_clean()?;
         judge.judge_listed().await?.demand_clean()?;
     }
     Ok(())

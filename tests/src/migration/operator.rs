@@ -16,7 +16,7 @@ use crate::servers::temporal::tail;
 use crate::testbed::{NAMESPACE, Testbed};
 
 /// How long a migration may take from one awaited point to the next; restarts and polls included.
-const WITHIN: Duration = Duration::from_secs(240);
+const WITHIN: Duration = Duration::from_secs(480);
 
 /// Between two questions; each runs a program.
 const PAUSE: Duration = Duration::from_millis(250);
