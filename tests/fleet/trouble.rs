@@ -1,13 +1,18 @@
-//! A host of a fleet that does not come up with the new config.
+//! A host of a fleet that does not come up with the new config, while another one goes down at the same time.
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::{Files, is};
+use e2e::migration::{Files, is, ordered_at_once};
 use e2e::prober::Prober;
 use e2e::scene::{Scene, says};
 use e2e::servers::binaries::TEMPORAL_1_30_8;
 use e2e::story::worker_variables;
 use e2e::testbed::{Engine, NAMESPACE, Plan};
 use serde_json::json;
+
+/// Where a host's worker listens.
+fn queue(host: &str) -> String {
+    format!("visibility-migration/host/{host}")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_fails_is_put_back_and_tried_again_when_it_is_cured() -> Result<()> {
@@ -24,6 +29,7 @@ async fn a_host_that_fails_is_put_back_and_tried_again_when_it_is_cured() -> Res
     let history_b = config("history-b")?;
 
     let mut spec = scene.spec_with(&json!({"gates": ["cutover"]}));
+    spec["cluster"]["restart"] = json!({"max_unavailable": 2});
     // On this host whatever starts the server finds that it cannot reach the new store, and leaves it down.
     let cut_off = scene.testbed.folder().join("history-b-is-cut-off");
     std::fs::write(&cut_off, "")?;
@@ -58,6 +64,24 @@ async fn a_host_that_fails_is_put_back_and_tried_again_when_it_is_cured() -> Res
         ],
     )?;
     ensure!(config("history-b")? == history_b, "its file is not as it was");
+    let plan = operator.query(id, "plan", None).await?.to_string();
+    says(
+        &plan,
+        &[
+            "matching-a, history-a at the same time",
+            "matching-b, history-b at the same time",
+        ],
+    )?;
+    let client = scene.testbed.client(NAMESPACE).await?;
+    let restarts = ordered_at_once(&client, NAMESPACE, id, "configure-host").await?;
+    ensure!(
+        restarts
+            == [
+                [queue("matching-a"), queue("history-a")],
+                [queue("matching-b"), queue("history-b")]
+            ],
+        "not restarted at the same time: {restarts:?}"
+    );
     let state = |name: &str| {
         let hosts = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
         hosts
@@ -65,7 +89,9 @@ async fn a_host_that_fails_is_put_back_and_tried_again_when_it_is_cured() -> Res
             .find(|host| host["name"] == name)
             .map(|host| host["config"].clone())
     };
-    ensure!(state("history-a") == Some(json!("dual")), "{status:#}");
+    for before_it_or_with_it in ["matching-a", "history-a", "matching-b"] {
+        ensure!(state(before_it_or_with_it) == Some(json!("dual")), "{status:#}");
+    }
     ensure!(state("history-b") == Some(json!("original")), "{status:#}");
     ensure!(state("front-a") == Some(json!("original")), "{status:#}");
 

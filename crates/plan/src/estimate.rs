@@ -6,7 +6,7 @@ use crate::{
     existing::{COPIED_A_SECOND, Means, REFRESHED_A_SECOND},
     period::Period,
     plan::NamespacePlan,
-    spec::Spec,
+    spec::{Host, Spec},
 };
 
 /// Records a second that a comparison is taken to read from both stores, in the same way.
@@ -46,12 +46,9 @@ impl Estimate {
         let changes = 4 + u64::from(in_turn);
         // Once to add the target, once to promote it.
         let restarts = 2 * spec.cluster.hosts.len() as u64;
-        let within: u64 = spec
-            .cluster
-            .hosts
-            .iter()
-            .map(|host| host.restart_within.0.as_secs())
-            .sum();
+        let waves = spec.waves();
+        let longest_of = |wave: &[&Host]| wave.iter().map(|host| host.restart_within.0.as_secs()).max();
+        let within: u64 = waves.iter().filter_map(|wave| longest_of(wave)).sum();
         let rate = spec
             .records_per_second
             .map_or(COPIED_A_SECOND, |rate| COPIED_A_SECOND.min(rate.max(1).into()));
@@ -66,7 +63,7 @@ impl Estimate {
         Self {
             dynamic_config: changes * poll_seconds,
             restarts,
-            restarting: restarts * RESTART_SECONDS,
+            restarting: 2 * waves.len() as u64 * RESTART_SECONDS,
             restarting_at_most: 2 * within,
             refreshing: refreshed(namespaces).div_ceil(refreshed_a_second),
             copying: if backfill { records.div_ceil(rate) } else { 0 },

@@ -219,6 +219,9 @@ pub struct ConfigureHost {
     /// Whether this is a step of the way back: then nothing is put back when it fails, it is tried again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub back: bool,
+    /// The hosts that go down at the same time: they are not waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together_with: Vec<String>,
 }
 
 /// A host has its config.

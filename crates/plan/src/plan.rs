@@ -224,6 +224,7 @@ pub fn assemble(
     let attribute_work = AttributeWork::of(spec, way.pair, cluster.attributes.as_ref());
     warnings.extend(attribute_work.warning(&spec.target.name));
     warnings.extend(alone_in_their_role(spec));
+    warnings.extend(spec.lowered());
     warnings.extend(likeness::warnings(hosts));
     if spec.cutover.shadow_reads {
         warnings.push(
@@ -232,7 +233,7 @@ pub fn assemble(
                 .to_owned(),
         );
     }
-    let order = spec.hosts_in_order();
+    let order = spec.waves().concat();
     Ok(Plan {
         route: way.route,
         form: way.form,

@@ -3,6 +3,7 @@
 mod check;
 mod places;
 mod restart;
+mod waves;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 
 pub use check::{example, schema};
 pub use restart::{ComposeProject, KubernetesWorkloads, Restart};
+pub use waves::RollingRestart;
 
 use crate::{period::Period, problem::Problem, stage::Gate};
 
@@ -177,6 +179,9 @@ pub struct Cluster {
     /// The machines (or pod sets) that run the server.
     #[schemars(length(min = 1))]
     pub hosts: Vec<Host>,
+    /// How many of them are restarted at the same time.
+    #[serde(default, skip_serializing_if = "RollingRestart::is_default")]
+    pub restart: RollingRestart,
     /// The dynamic config file on the hosts; the static config's `dynamicConfigClient.filepath` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic_config: Option<String>,
@@ -383,6 +388,7 @@ impl Spec {
                 api_key: None,
                 canary_namespace: default_namespace(),
                 hosts: Vec::new(),
+                restart: RollingRestart::default(),
                 dynamic_config: None,
             },
             target: Target {

@@ -7,7 +7,7 @@ use crate::{
     order::HostFacts,
     plan::NamespacePlan,
     route::Indices,
-    spec::Spec,
+    spec::{Host, Spec},
     stage::Stage,
 };
 
@@ -74,6 +74,7 @@ pub(crate) fn steps(
 ) -> Vec<String> {
     let Names { source, target, .. } = names;
     let hosts: Vec<&str> = spec.hosts_in_order().iter().map(|host| host.name.as_str()).collect();
+    let waves: Vec<(String, &str)> = spec.waves().iter().map(|wave| together(wave)).collect();
     let mut steps = Vec::new();
     let mut stage = |stage: Stage, lines: Vec<String>| {
         if let Some(gate) = stage.gate().filter(|gate| spec.gates.contains(gate)) {
@@ -94,9 +95,9 @@ pub(crate) fn steps(
         hosts.join(", ")
     )];
     dual.extend(
-        hosts
+        waves
             .iter()
-            .map(|host| format!("{host}: {}, restart, prove it healthy", names.attach())),
+            .map(|(wave, healthy)| format!("{wave}: {}, restart, {healthy}", names.attach())),
     );
     if attributes.registered {
         dual.push(format!(
@@ -141,7 +142,9 @@ pub(crate) fn steps(
             "let each host read its primary, so that hosts before and after their turn read a store that is complete; wait \
              {poll_seconds} s"
         );
-        let swaps = hosts.iter().map(|host| format!("{host}: {}; restart, prove it healthy", names.swap()));
+        let swaps = waves
+            .iter()
+            .map(|(wave, healthy)| format!("{wave}: {}; restart, {healthy}", names.swap()));
         let then = [
             "prove by a canary on every history shard that both stores are written, and that the target answers".to_owned(),
             format!(
@@ -152,12 +155,11 @@ pub(crate) fn steps(
         ];
         std::iter::once(first).chain(swaps).chain(then).collect::<Vec<_>>()
     }));
-    promote.extend(hosts.iter().map(|host| {
-        format!(
-            "{host}: {}, without a secondary; restart, prove it healthy",
-            names.promote()
-        )
-    }));
+    promote.extend(
+        waves
+            .iter()
+            .map(|(wave, healthy)| format!("{wave}: {}, without a secondary; restart, {healthy}", names.promote())),
+    );
     promote.push("remove both dynamic config keys, now that the last host runs the new config".to_owned());
     stage(Stage::Promote, promote);
     stage(
@@ -171,6 +173,15 @@ pub(crate) fn steps(
         .enumerate()
         .map(|(index, step)| format!("{}. {step}", index + 1))
         .collect()
+}
+
+/// The hosts of a wave, one or those that go down at the same time; and what is done at last.
+fn together(wave: &[&Host]) -> (String, &'static str) {
+    let names: Vec<&str> = wave.iter().map(|host| host.name.as_str()).collect();
+    match names.as_slice() {
+        [name] => ((*name).to_owned(), "prove it healthy"),
+        names => (format!("{} at the same time", names.join(", ")), "prove each healthy"),
+    }
 }
 
 fn existing_steps(

@@ -1,9 +1,11 @@
 //! What preflight's facts become: a plan, or every problem at once.
 
+mod facts;
+
 use crossfade_plan::{
     attributes::Attributes,
-    order::{ClusterFacts, HostFacts, NamespaceFacts, NamespaceRecords, StoreFact, StoreFacts, Unfit},
-    plan::{FilePlan, Plan, assemble},
+    order::{ClusterFacts, HostFacts, NamespaceRecords, StoreFacts, Unfit},
+    plan::{Plan, assemble},
     problem::{Code, Problem},
     progress::{Condition, Outcome, Progress},
     report::Report,
@@ -11,85 +13,14 @@ use crossfade_plan::{
     spec::{Spec, example},
     stage::Stage,
 };
+use facts::{DAY, cluster, host, stores};
 use serde_json::{Value, json};
-
-const DAY: u64 = 24 * 3600;
 
 /// The example with what a test is about.
 fn spec(change: impl FnOnce(&mut Value)) -> Spec {
     let mut spec = example();
     change(&mut spec);
     Spec::from_json(&spec).expect("a spec")
-}
-
-fn namespace(name: &str, retention_seconds: u64) -> NamespaceFacts {
-    NamespaceFacts {
-        name: name.into(),
-        id: format!("id-of-{name}"),
-        retention_seconds,
-        history_archival: false,
-        visibility_archival: false,
-        custom_search_attributes: 0,
-    }
-}
-
-fn cluster() -> ClusterFacts {
-    let namespaces = vec![namespace("default", 3 * DAY), namespace("staging", 30 * DAY)];
-    ClusterFacts {
-        version: "1.30.8".into(),
-        name: "active".into(),
-        shards: 4,
-        visibility_stores: vec!["postgres12".into()],
-        namespaces,
-        attributes: None,
-        dead_letters: None,
-    }
-}
-
-fn host(name: &str) -> HostFacts {
-    let file = |stage, diff: &str| FilePlan {
-        stage,
-        path: format!("/etc/{name}.yaml"),
-        diff: diff.into(),
-    };
-    HostFacts {
-        name: name.into(),
-        source: "visibility".into(),
-        source_kind: "sql".into(),
-        source_plugin: Some("postgres12".into()),
-        place: Place::Elsewhere,
-        indices: None,
-        source_fingerprint: "f1".into(),
-        dynamic_config: "/etc/dynamic.yaml".into(),
-        poll_seconds: 10,
-        files: vec![file(Stage::DualWrite, "+secondary"), file(Stage::Promote, "-secondary")],
-        close_cleanup: false,
-        parts: Default::default(),
-        warnings: Vec::new(),
-    }
-}
-
-fn stores() -> StoreFacts {
-    let store = |description: &str, records| StoreFact {
-        description: description.into(),
-        plugin: "postgres12".into(),
-        schema_version: Some("1.13".into()),
-        records,
-        indexes: None,
-    };
-    let records = |name: &str, open, closed| NamespaceRecords {
-        namespace_id: format!("id-of-{name}"),
-        open,
-        closed,
-    };
-    StoreFacts {
-        cuts: vec![],
-        source: store("the old database", 1_030),
-        target: store("the new database", 0),
-        namespaces: vec![records("default", 30, 1_000)],
-        unfit: Vec::new(),
-        warnings: Vec::new(),
-    }
 }
 
 fn refused(spec: &Spec, cluster: &ClusterFacts, hosts: &[HostFacts], stores: &StoreFacts) -> Vec<Problem> {

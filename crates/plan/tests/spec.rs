@@ -138,6 +138,18 @@ fn wrong_types_and_values_are_told_with_what_was_expected() {
     ] {
         assert_eq!(problems(&with("/slices", slices.clone())).len(), 1, "{slices}");
     }
+    for restart in [
+        json!({"max_unavailable": 0}),
+        json!({"max_unavailable": -1}),
+        json!({"max_unavailable": "25%"}),
+        json!({"maxUnavailable": 2}),
+    ] {
+        assert_eq!(
+            problems(&with("/cluster/restart", restart.clone())).len(),
+            1,
+            "{restart}"
+        );
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use crossfade_plan::{
     order::{Answers, ProveReads, ProveWrites},
     problem::Problem,
-    progress::{Condition, CutoverProgress},
+    progress::{Condition, CutoverProgress, HostState},
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
+    spec::Host,
 };
 
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     control::{self, Ctx, change, context, ordered, pass, read},
     options,
     stages::{
-        build_again_going_back, configure, configure_back, everywhere, propagation, without_dead_letters_going_back,
+        build_again_going_back, configure, configure_back, everywhere, propagation, waves,
+        without_dead_letters_going_back,
     },
 };
 
@@ -67,21 +69,28 @@ async fn try_back(ctx: &Ctx) -> Result<(), Vec<Problem>> {
 /// Hosts whose roles were swapped get them back first: while they have them, writing less than both stores would leave the
 /// source behind. Every host reads its primary meanwhile, and both stores have everything.
 async fn roles_as_before(ctx: &Ctx) -> Result<(), Vec<Problem>> {
-    let mut hosts: Vec<_> = read(ctx, |progress| {
-        progress.spec.hosts_in_order().into_iter().cloned().collect()
-    });
-    hosts.reverse();
-    for host in &hosts {
-        let swapped = read(ctx, |progress| {
-            progress.hosts.iter().any(|state| {
-                state.name == host.name && (state.ordered == HostConfig::Warm || state.config == HostConfig::Warm)
-            })
-        });
-        if swapped {
-            configure_back(ctx, host, HostConfig::Dual).await?;
-        }
+    let swapped = |state: &HostState| state.ordered == HostConfig::Warm || state.config == HostConfig::Warm;
+    for wave in waves_back(ctx, swapped) {
+        configure_back(ctx, &wave, HostConfig::Dual).await?;
     }
     Ok(())
+}
+
+/// Those hosts that are to be brought back, in the order of the way back: those that were restarted last are first.
+fn waves_back(ctx: &Ctx, wanted: impl Fn(&HostState) -> bool) -> Vec<Vec<Host>> {
+    let is_wanted = |host: &Host| {
+        read(ctx, |progress| {
+            let states = progress.hosts.iter().filter(|state| state.name == host.name);
+            states.into_iter().any(&wanted)
+        })
+    };
+    let mut waves = waves(ctx);
+    waves.reverse();
+    for wave in &mut waves {
+        wave.retain(&is_wanted);
+    }
+    waves.retain(|wave| !wave.is_empty());
+    waves
 }
 
 /// Reads come back first, while both stores are still written.
@@ -118,20 +127,9 @@ async fn reads_from_source(ctx: &Ctx) -> Result<(), Vec<Problem>> {
 }
 
 async fn hosts_as_they_were(ctx: &Ctx) -> Result<(), Vec<Problem>> {
-    let mut hosts: Vec<_> = read(ctx, |progress| {
-        progress.spec.hosts_in_order().into_iter().cloned().collect()
-    });
-    hosts.reverse();
-    for host in &hosts {
-        let changed = read(ctx, |progress| {
-            progress.hosts.iter().any(|state| {
-                state.name == host.name
-                    && (state.ordered != HostConfig::Original || state.config != HostConfig::Original)
-            })
-        });
-        if changed {
-            configure(ctx, host, HostConfig::Original).await?;
-        }
+    let changed = |state: &HostState| state.ordered != HostConfig::Original || state.config != HostConfig::Original;
+    for wave in waves_back(ctx, changed) {
+        configure(ctx, &wave, HostConfig::Original).await?;
     }
     Ok(())
 }

@@ -286,6 +286,7 @@ async fn configure(kept: &KeptOrder, to: HostConfig) -> Result<(), Problem> {
         host: kept.host.clone(),
         to,
         back: true,
+        together_with: Vec::new(),
     };
     hosts::configure(&order, &Turns::default(), &Beat::default())
         .await

@@ -121,7 +121,7 @@ fn own_address() -> Option<IpAddr> {
 /// [`Code::OthersDown`] when they are not within the time that a restart has.
 pub(crate) async fn others_serve(order: &ConfigureHost, beat: &Beat) -> Result<(), Problem> {
     let (spec, host) = (&order.context.spec, &order.host);
-    let wanted = shared(spec, host);
+    let wanted = shared(order);
     if order.to == HostConfig::Original || wanted.is_empty() {
         return Ok(());
     }
@@ -164,13 +164,16 @@ pub(crate) async fn others_serve(order: &ConfigureHost, beat: &Beat) -> Result<(
     }
 }
 
-/// The services that this host shares with others, and with which.
-fn shared(spec: &Spec, host: &Host) -> BTreeMap<Service, Vec<String>> {
+/// The services that this host shares with others, and with which; without those that go down at the same time, of whom nothing
+/// is known meanwhile.
+fn shared(order: &ConfigureHost) -> BTreeMap<Service, Vec<String>> {
+    let (spec, host) = (&order.context.spec, &order.host);
+    let stays = |other: &&Host| other.name != host.name && !order.together_with.contains(&other.name);
     SERVICES
         .iter()
         .filter(|(planned, _)| host.services.contains(planned))
         .map(|(planned, known)| {
-            let others = spec.cluster.hosts.iter().filter(|other| other.name != host.name);
+            let others = spec.cluster.hosts.iter().filter(stays);
             let with_it = others.filter(|other| other.services.contains(planned));
             (*known, with_it.map(|other| other.name.clone()).collect::<Vec<_>>())
         })
@@ -364,7 +367,7 @@ async fn amiss(
             return Ok(Some(wrong));
         }
     }
-    let wanted = shared(&order.context.spec, &order.host);
+    let wanted = shared(order);
     if to == HostConfig::Original || wanted.is_empty() {
         return Ok(None);
     }

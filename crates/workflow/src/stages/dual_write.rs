@@ -6,7 +6,7 @@ use crossfade_plan::{
     settings::{DynamicConfig, HostConfig, Reads, WritingMode},
 };
 
-use super::{configure, everywhere_read};
+use super::{configure, everywhere_read, waves};
 use crate::{
     activities::ClusterWork,
     control::{self, Ctx, Halt, change, checkpoint, context, firm, read},
@@ -25,12 +25,9 @@ pub(crate) async fn dual_write(ctx: &Ctx) -> Result<(), Halt> {
     };
     everywhere_read(ctx, &off, "both keys, off").await?;
 
-    let hosts: Vec<_> = read(ctx, |progress| {
-        progress.spec.hosts_in_order().into_iter().cloned().collect()
-    });
-    for host in &hosts {
+    for wave in waves(ctx) {
         checkpoint(ctx).await?;
-        configure(ctx, host, HostConfig::Dual).await.map_err(Halt::Problems)?;
+        configure(ctx, &wave, HostConfig::Dual).await.map_err(Halt::Problems)?;
     }
 
     if read(ctx, |progress| {

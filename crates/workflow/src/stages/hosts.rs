@@ -8,6 +8,7 @@ use crossfade_plan::{
     settings::{DynamicConfig, HostConfig, Reads},
     spec::Host,
 };
+use futures_util::future::join_all;
 
 use super::dual_write;
 use crate::{
@@ -20,20 +21,38 @@ use crate::{
 /// handing the values to its services.
 const READ_MARGIN: Duration = Duration::from_secs(2);
 
-/// Brings one host's static config to a state; when it answers, its services run with it.
-pub(crate) async fn configure(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
-    brought(ctx, host, to, false).await
+/// The hosts in the order of their restarts, those together that are down at the same time.
+pub(crate) fn waves(ctx: &Ctx) -> Vec<Vec<Host>> {
+    read(ctx, |progress| {
+        let waves = progress.spec.waves();
+        waves
+            .into_iter()
+            .map(|wave| wave.into_iter().cloned().collect())
+            .collect()
+    })
+}
+
+/// Brings the static configs of hosts that may be down at the same time to a state; when it answers, their services run with it.
+/// Of several each finishes what it began, whatever becomes of the others.
+///
+/// # Errors
+/// What became of each that does not run with it.
+pub(crate) async fn configure(ctx: &Ctx, wave: &[Host], to: HostConfig) -> Result<(), Vec<Problem>> {
+    brought(ctx, wave, to, false).await
 }
 
 /// The same as a step of the way back, on which nothing is put back that fails.
-pub(crate) async fn configure_back(ctx: &Ctx, host: &Host, to: HostConfig) -> Result<(), Vec<Problem>> {
-    brought(ctx, host, to, true).await
+pub(crate) async fn configure_back(ctx: &Ctx, wave: &[Host], to: HostConfig) -> Result<(), Vec<Problem>> {
+    brought(ctx, wave, to, true).await
 }
 
-async fn brought(ctx: &Ctx, host: &Host, to: HostConfig, back: bool) -> Result<(), Vec<Problem>> {
+async fn brought(ctx: &Ctx, wave: &[Host], to: HostConfig, back: bool) -> Result<(), Vec<Problem>> {
+    let names: Vec<&str> = wave.iter().map(|host| host.name.as_str()).collect();
     change(ctx, |progress| {
-        for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
-            state.ordered = to;
+        for state in &mut progress.hosts {
+            if names.contains(&state.name.as_str()) {
+                state.ordered = to;
+            }
         }
     });
     let words = match to {
@@ -43,17 +62,36 @@ async fn brought(ctx: &Ctx, host: &Host, to: HostConfig, back: bool) -> Result<(
         HostConfig::Promoted if read(ctx, |progress| progress.warm.over) => "the target alone",
         HostConfig::Promoted => "the target as primary",
     };
-    doing(ctx, format!("{}: restarting with {words}", host.name));
-    let order = ConfigureHost {
-        context: context(ctx),
-        host: host.clone(),
-        to,
-        back,
-    };
-    let options = options::host_work(&host.name, host.restart_within.0, &format!("{}: {words}", host.name));
+    doing(ctx, format!("{}: restarting with {words}", names.join(", ")));
+    let orders = wave.iter().map(|host| {
+        let order = ConfigureHost {
+            context: context(ctx),
+            host: host.clone(),
+            to,
+            back,
+            together_with: names
+                .iter()
+                .filter(|name| **name != host.name)
+                .map(|name| (*name).to_owned())
+                .collect(),
+        };
+        one_brought(ctx, order, words)
+    });
+    let problems: Vec<Problem> = join_all(orders)
+        .await
+        .into_iter()
+        .filter_map(Result::err)
+        .flatten()
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+async fn one_brought(ctx: &Ctx, order: ConfigureHost, words: &str) -> Result<(), Vec<Problem>> {
+    let (name, to) = (order.host.name.clone(), order.to);
+    let options = options::host_work(&name, order.host.restart_within.0, &format!("{name}: {words}"));
     let configured = ordered(ctx, HostWork::configure_host, order, options).await?;
     change(ctx, |progress| {
-        for state in progress.hosts.iter_mut().filter(|state| state.name == host.name) {
+        for state in progress.hosts.iter_mut().filter(|state| state.name == name) {
             state.config = to;
             if configured.restarted {
                 state.restart_millis = Some(configured.restart_millis);

@@ -18,7 +18,7 @@ pub(crate) use dead_letters::{without_dead_letters, without_dead_letters_going_b
 pub(crate) use dual_write::{attributes, dual_write};
 pub(crate) use existing_records::existing_records;
 pub(crate) use finish::finish;
-pub(crate) use hosts::{configure, configure_back, everywhere, everywhere_read, propagation};
+pub(crate) use hosts::{configure, configure_back, everywhere, everywhere_read, propagation, waves};
 pub(crate) use indexes::build_again_going_back;
 pub(crate) use preflight::preflight;
 pub(crate) use prepare_target::prepare_target;

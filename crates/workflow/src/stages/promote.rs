@@ -10,7 +10,7 @@ use crossfade_plan::{
 };
 use jiff::SignedDuration;
 
-use super::{configure, cutover, dual_write, everywhere, everywhere_read, verify, without_dead_letters};
+use super::{configure, cutover, dual_write, everywhere, everywhere_read, verify, waves, without_dead_letters};
 use crate::control::{self, Ctx, Halt, change, checkpoint, read, rest_until};
 
 pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
@@ -26,20 +26,18 @@ pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
     if !begun {
         verify::until_clean(ctx).await?;
     }
-    let hosts: Vec<_> = read(ctx, |progress| {
-        progress.spec.hosts_in_order().into_iter().cloned().collect()
-    });
+    let waves = waves(ctx);
     if let Some(keep_warm) = read(ctx, |progress| progress.spec.promote.keep_warm)
         && !read(ctx, |progress| progress.warm.over)
     {
-        stay_warm(ctx, &hosts, keep_warm.0).await?;
+        stay_warm(ctx, &waves, keep_warm.0).await?;
     }
     if read(ctx, |progress| progress.warm.over) {
         leave_source(ctx).await?;
     }
-    for host in &hosts {
+    for wave in &waves {
         checkpoint(ctx).await?;
-        configure(ctx, host, HostConfig::Promoted)
+        configure(ctx, wave, HostConfig::Promoted)
             .await
             .map_err(Halt::Problems)?;
     }
@@ -54,7 +52,7 @@ pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
 }
 
 /// Swaps the roles host by host, and goes on writing both stores until the time is over or the operator says `finish`.
-async fn stay_warm(ctx: &Ctx, hosts: &[Host], keep_warm: Duration) -> Result<(), Halt> {
+async fn stay_warm(ctx: &Ctx, waves: &[Vec<Host>], keep_warm: Duration) -> Result<(), Halt> {
     if read(ctx, |progress| progress.warm.since.is_none()) {
         // From here on each host reads its primary: the source before its turn, the target after it. Both are written by
         // every host all the time, so whoever is asked has every record.
@@ -63,10 +61,10 @@ async fn stay_warm(ctx: &Ctx, hosts: &[Host], keep_warm: Duration) -> Result<(),
             reads: Reads::Source,
         };
         everywhere_read(ctx, &primaries, "reads from each host's primary").await?;
-        for host in hosts {
+        for wave in waves {
             checkpoint(ctx).await?;
             change(ctx, |progress| progress.warm.begun = true);
-            configure(ctx, host, HostConfig::Warm).await.map_err(Halt::Problems)?;
+            configure(ctx, wave, HostConfig::Warm).await.map_err(Halt::Problems)?;
         }
         dual_write::prove(ctx, "warm", true, true).await?;
         cutover::prove_target_answers(ctx, None).await?;

@@ -56,6 +56,7 @@ impl Scene {
             host,
             to,
             back: false,
+            together_with: Vec::new(),
         })
     }
 

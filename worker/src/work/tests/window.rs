@@ -81,6 +81,7 @@ impl Pair {
             host,
             to,
             back,
+            together_with: Vec::new(),
         };
         hosts::configure(&order, &self.turns, &Beat::default()).await?;
         Ok(())
