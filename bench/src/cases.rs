@@ -4,12 +4,9 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod cost;
 pub(crate) mod memory;
-pub(crate) mod scale;
 pub(crate) mod slices;
 
 use std::collections::BTreeMap;
-
-use serde_json::Value;
 
 use crate::job::Done;
 
@@ -29,9 +26,3 @@ pub(crate) type Spent = BTreeMap<String, Done>;
 
 /// The database that everything is copied from.
 const SOURCE: &str = "bench_source";
-
-/// An entry of a SQL store, reached by another address.
-fn by_way_of(mut entry: Value, address: String) -> Value {
-    entry["sql"]["connectAddr"] = Value::String(address);
-    entry
-}

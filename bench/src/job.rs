@@ -49,9 +49,7 @@ pub(crate) struct Job {
     pub(crate) from: Value,
     /// The target's.
     pub(crate) to: Value,
-    /// Only keys after this one: Namespace id and run id.
-    pub(crate) after: Option<(String, String)>,
-    /// Only keys up to this one.
+    /// Only keys up to this one: Namespace id and run id.
     pub(crate) until: Option<(String, String)>,
     /// A copy of everything in slices, so many of them at the same time, as `crossfade copy --parallel` does it.
     #[serde(default)]
@@ -94,7 +92,6 @@ impl Job {
             kind,
             from: from.clone(),
             to: to.clone(),
-            after: None,
             until: None,
             at_once: None,
         }
@@ -139,9 +136,8 @@ impl Job {
     fn range(&self) -> Range {
         let key = |(namespace, run): &(String, String)| Key::new(namespace.clone(), run.clone());
         Range {
-            namespace_id: None,
-            after: self.after.as_ref().map(key),
             until: self.until.as_ref().map(key),
+            ..Range::default()
         }
     }
 

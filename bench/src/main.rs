@@ -4,7 +4,6 @@
 //! of its own (`job`), so that its memory and its time on a processor are known.
 
 mod cases;
-mod distance;
 mod job;
 mod measure;
 mod records;
@@ -13,7 +12,6 @@ mod timed;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -36,14 +34,6 @@ enum Command {
     Copy(Options),
     /// Pairs without any drift.
     Compare(Options),
-    /// One, two and four processes, with far stores.
-    Scale {
-        #[command(flatten)]
-        options: Options,
-        /// How far the stores are, one way, in milliseconds.
-        #[arg(long, default_value_t = 100)]
-        distance_ms: u64,
-    },
     /// Two, four and eight slices at once in one process, with near stores.
     Slices(Options),
     /// The memory of a copy of 100,000 records, and of one of all.
@@ -120,13 +110,6 @@ async fn run(command: Command) -> Result<()> {
             let stand = Stand::read(&options.stores, options.peers())?;
             let results = cases::compare::run(&stand, options.scope()).await?;
             tell("compare", &options, &stand, Some(Kind::Compare), results).await
-        }
-        Command::Scale { options, distance_ms } => {
-            let stand = Stand::read(&options.stores, options.peers())?;
-            let one_way = Duration::from_millis(distance_ms);
-            let results = cases::scale::run(&stand, options.scope(), one_way).await?;
-            say(&format!("{distance_ms} ms to the stores, {distance_ms} ms back"));
-            tell("scale", &options, &stand, None, results).await
         }
         Command::Slices(options) => {
             let stand = Stand::read(&options.stores, options.peers())?;

@@ -14,7 +14,7 @@ mod worker;
 
 pub use end::{End, Failure};
 pub use files::Files;
-pub use history::{ordered_at_once, raw_history};
+pub use history::{Activity, activities, ordered_at_once, raw_history};
 pub use leaks::Planted;
 pub use operator::{Operator, awaits, is, stage};
 pub use payloads::{payload, signal_with_payloads, start_with_payloads};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use e2e::bare::BareStores;
 
-use crate::{peers, terminal};
+use crate::{peers, scale, terminal};
 
 /// Elasticsearch's heap: enough not to be what is measured.
 const HEAP_MEGABYTES: u32 = 1_024;
@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     #[arg(value_enum)]
     name: Name,
 
-    /// What is passed on: --records N, --rounds N, --without-peers, --instructions, and for scale --distance-ms N.
+    /// What is passed on: --records N, --rounds N, --without-peers, --instructions; for scale --records N, --workers 1,2,4 and
+    /// --distance-ms N.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -30,7 +31,7 @@ enum Name {
     Copy,
     /// Comparisons of equal stores, against reading both.
     Compare,
-    /// One, two and four processes with far stores.
+    /// The copy of a migration by one, two and four worker processes, with far stores.
     Scale,
     /// Copies in two, four and eight slices at once, against one slice at a time.
     Slices,
@@ -40,6 +41,9 @@ enum Name {
 
 /// Runs one benchmark; its table goes to stdout, its numbers to `target/bench`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if matches!(arguments.name, Name::Scale) {
+        return scale::run(&arguments.options);
+    }
     let name = arguments
         .name
         .to_possible_value()

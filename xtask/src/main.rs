@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod peers;
+mod scale;
 mod servers;
 mod terminal;
 mod verify;

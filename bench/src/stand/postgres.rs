@@ -64,11 +64,6 @@ impl Postgres {
         })
     }
 
-    /// `host:port`.
-    pub(crate) fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
     /// Where it listens.
     pub(super) fn port(&self) -> u16 {
         self.port

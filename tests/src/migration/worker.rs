@@ -131,6 +131,12 @@ impl Worker {
         self.running.as_mut().is_some_and(Running::is_running)
     }
 
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(Running::pid)
+    }
+
     /// What it tells Prometheus.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod binaries;
 pub mod cache;
 pub mod cassandra;
 pub mod codec;
+pub mod distance;
 pub mod docker;
 pub mod elasticsearch;
 pub mod faketime;
