@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{drift::Drift, indexes::IndexesBuilt};
+use crate::{drift::Drift, indexes::IndexesBuilt, report::is_zero};
 
 /// What a long activity's heartbeat carries, for live progress on `crossfade watch` and for resuming.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Heartbeat {
     /// Bytes written in this activity so far.
     #[serde(default)]
     pub bytes: u64,
+    /// Of the records looked at, those that were the same by digests and not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by_digest: u64,
     /// Drift found in this activity so far.
     #[serde(default)]
     pub drift: Drift,

@@ -14,6 +14,7 @@ use crate::{
     order::{NamespaceWait, Refreshed},
     plan::Plan,
     problem::Problem,
+    report::is_zero,
     settings::HostConfig,
     slices::Slices,
     spec::Spec,
@@ -147,6 +148,9 @@ pub struct VerifyProgress {
     pub slices: Slices,
     /// Records compared in this round.
     pub compared: u64,
+    /// Of these, records that were the same by digests of both stores and not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by_digest: u64,
     /// Drift found in this round.
     pub drift: Drift,
     /// Records repaired in all rounds.

@@ -45,6 +45,9 @@ pub struct Report {
     pub indexes: Option<String>,
     /// Records of the last whole comparison.
     pub compared: u64,
+    /// Of these, records that were the same by digests of both stores and not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by_digest: u64,
     /// Its drift.
     pub drift: Drift,
     /// Records repaired.
@@ -70,7 +73,8 @@ pub struct Report {
     pub audit: Vec<AuditEntry>,
 }
 
-const fn is_zero(number: &u64) -> bool {
+/// Whether a number that counts something need not be written down.
+pub(crate) const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -96,6 +100,7 @@ impl Report {
             copied_bytes: progress.copy.copied.bytes,
             indexes: progress.indexes.state.words(),
             compared: progress.verify.compared,
+            by_digest: progress.verify.by_digest,
             drift: progress.verify.drift,
             repaired: progress.verify.repaired,
             accepted_drift: progress.accepted_drift.clone(),

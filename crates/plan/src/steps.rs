@@ -7,7 +7,7 @@ use crate::{
     order::HostFacts,
     plan::NamespacePlan,
     route::Indices,
-    spec::{Host, Spec},
+    spec::{Host, Spec, VerifyBy},
     stage::Stage,
 };
 
@@ -120,7 +120,12 @@ pub(crate) fn steps(
     );
     stage(
         Stage::Verify,
-        vec!["compare every record of every Namespace, repair, again until clean".to_owned()],
+        vec![match spec.verify.by {
+            VerifyBy::Records => "compare every record of every Namespace, repair, again until clean".to_owned(),
+            VerifyBy::Digests => "compare every record of every Namespace by digests that both stores compute, where they can \
+                                  (two Postgres from 14), and read those whose digests differ, repair, again until clean"
+                .to_owned(),
+        }],
     );
     let mut cutover = Vec::new();
     if !spec.cutover.namespaces_first.is_empty() {

@@ -56,6 +56,9 @@ pub struct Options {
     /// Ask both stores for digests first, and read only what differs by them; see [`crate::digest`]. Where a store has
     /// none, everything is read.
     pub digests: bool,
+    /// How long a store may take for one answer of digests; where it takes longer everything is read. `None` is as long
+    /// as it likes.
+    pub digests_within: Option<Duration>,
     /// Read both stores to their ends, each in an order of its own, before anything is settled; see [`crate::sign`]. Where
     /// a store has no such order, both are read in the order of keys, and so they are for [`since`](Self::since).
     pub at_once: bool,
@@ -77,6 +80,7 @@ impl Default for Options {
             report_every: 20_000,
             sample: 20,
             digests: false,
+            digests_within: None,
             at_once: false,
             cells: None,
             since: None,
@@ -155,7 +159,7 @@ pub async fn compare_with(
     let after = slice.after.clone().max(run.progress.cursor.clone());
     let rest = Range { after, ..slice.clone() };
     let parts = match options.digests && options.since.is_none() {
-        true => parts(&run.pair, &rest, options.page).await?,
+        true => parts(&run.pair, &rest, options.page, options.digests_within).await?,
         false => None,
     };
     let at_once = parts.is_none() && options.at_once && options.since.is_none();

@@ -19,6 +19,7 @@
 //! stricter than equality.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::ports::Range;
 use crate::sameness::Yardstick;
@@ -34,6 +35,8 @@ pub struct Question<'a> {
     pub by: Yardstick,
     /// Whether the version counts: where both stores keep it.
     pub versions: bool,
+    /// How long the store may take for it; as long as it likes when absent.
+    pub within: Option<Duration>,
 }
 
 /// The most characters of a run id that make a cell: a million cells for each Namespace.

@@ -3,7 +3,7 @@
 use crossfade_plan::{progress::AuditEntry, report::Report};
 
 use super::{
-    status::{config, of_bytes, words_of},
+    status::{by_digest, config, of_bytes, words_of},
     table::Table,
     words::{between, count, exact_time, span},
 };
@@ -58,7 +58,10 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "records copied",
             format!("{}{}", count(report.copied), of_bytes(report.copied_bytes)),
         ),
-        ("records compared", count(report.compared)),
+        (
+            "records compared",
+            format!("{}{}", count(report.compared), by_digest(report.by_digest)),
+        ),
         ("records repaired", count(report.repaired)),
         ("drift", drift),
     ];

@@ -210,8 +210,9 @@ fn records(status: &Status) -> Vec<String> {
     let verify = &status.verify;
     if verify.round > 0 {
         lines.push(format!(
-            "  compared  {} in round {}: {}; {} repaired in all",
+            "  compared  {}{} in round {}: {}; {} repaired in all",
             counted(verify.compared, "record"),
+            by_digest(verify.by_digest),
             verify.round,
             if verify.drift.is_clean() {
                 "no drift".to_owned()
@@ -246,6 +247,14 @@ fn records(status: &Status) -> Vec<String> {
         parts.push(format!("Waits for records of before dual writes\n{table}"));
     }
     parts
+}
+
+/// How many of the compared records were not read, in brackets, where there are such.
+pub(super) fn by_digest(records: u64) -> String {
+    match records {
+        0 => String::new(),
+        records => format!(" ({} of them by digests, not read)", count(records)),
+    }
 }
 
 /// ` (1.2 GB)`: their content, where it was counted.

@@ -7,6 +7,7 @@ use crossfade_plan::{
     existing::REFRESHED_A_SECOND,
     order::{CompareRecords, Compared},
     problem::Problem,
+    spec::VerifyBy,
 };
 use crossfade_visibility::{
     compare::{self, Means, Options, Progress},
@@ -28,6 +29,10 @@ use super::{
     throttling::Reins,
 };
 
+/// The part of a slice's time that one answer of digests may take, of which there are a few: where stores are slower than
+/// that, most of the time is left for reading.
+const DIGESTS_SHARE: u32 = 10;
+
 /// Keys of differing records that are named.
 const SAMPLES: usize = 3;
 
@@ -38,8 +43,8 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let stores = stores::open(&order.context).await?;
     let (source, target) = (stores.source.read(), stores.target.read());
     let write = filled(stores.target.write(), &*source, &order.context.spec);
-    let frontend = frontend::open(&order.context.spec).await?;
     if order.attributes.is_some() {
+        let frontend = frontend::open(&order.context.spec).await?;
         attributes::agree(&order.context, &frontend, order.attributes.as_ref()).await?;
     }
     // A whole source of the target's family needs no other witness.
@@ -57,6 +62,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let from = Progress {
         cursor: cursor::resumed(earlier.cursor.as_deref(), order.cursor.as_deref()),
         source_records: earlier.scanned,
+        by_digest: earlier.by_digest,
         ..Progress::default()
     };
     let mut watch = |progress: &Progress| {
@@ -64,6 +70,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         beat.show(|heartbeat| {
             heartbeat.cursor = progress.cursor.as_ref().map(cursor::write);
             heartbeat.scanned = progress.source_records;
+            heartbeat.by_digest = progress.by_digest;
             heartbeat.drift = add(earlier.drift, drift);
             heartbeat.repaired = earlier.repaired + repaired;
             heartbeat.doing = "comparing".to_owned();
@@ -81,9 +88,15 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
     let spec = &order.context.spec;
     // The operator's rate is one of writes, and a comparison writes next to nothing.
     let reins = Reins::take(spec, order.throttle, &stores, None).await?;
+    let options = Options {
+        // A store that computes digests reads as fast as it can.
+        digests: spec.verify.by == VerifyBy::Digests && reins.source.get().is_none() && reins.target.get().is_none(),
+        digests_within: Some(Duration::from_secs(order.budget_seconds) / DIGESTS_SHARE),
+        ..Options::default()
+    };
     let source = PacedRead::new(source, reins.source.clone());
     let target = PacedRead::new(target, reins.target.clone());
-    let work = compare::compare_with(&source, &target, means, &slice, from, Options::default(), &mut watch);
+    let work = compare::compare_with(&source, &target, means, &slice, from, options, &mut watch);
     let outcome = reins.held(beat, work).await.map_err(|error| stores::trouble(&error))?;
     let (drift, repaired) = found(&outcome.progress);
     let reached = outcome.progress.cursor.as_ref();
@@ -93,6 +106,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         middle: (!outcome.finished).then(|| cursor::middle(&slice, reached)).flatten(),
         millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         compared: outcome.progress.source_records,
+        by_digest: outcome.progress.by_digest,
         drift: add(earlier.drift, drift),
         repaired: earlier.repaired + repaired,
         samples: samples(&outcome.progress),

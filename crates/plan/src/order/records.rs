@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{attributes::Attributes, drift::Drift, existing::Refreshables, slices::Step, throttle::Throttle};
+use crate::{
+    attributes::Attributes, drift::Drift, existing::Refreshables, report::is_zero, slices::Step, throttle::Throttle,
+};
 
 use super::Context;
 
@@ -127,6 +129,9 @@ pub struct Compared {
     pub done: bool,
     /// Records compared.
     pub compared: u64,
+    /// Of these, records that were the same by digests of both stores and not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub by_digest: u64,
     /// The drift found, after suspects were read again.
     pub drift: Drift,
     /// Records repaired.

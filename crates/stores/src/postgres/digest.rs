@@ -6,6 +6,7 @@
 //! different and be read.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crossfade_visibility::digest::{Cell, Digest, Digests, MOST_DIGITS, Question};
 use crossfade_visibility::keeps::{Column, Keeps};
@@ -16,10 +17,12 @@ use tokio_postgres::types::ToSql;
 use super::Postgres;
 use crate::columns::Columns;
 
-/// What a session for digests is set to, against what others are: one goes through all of a table, for as long as that takes,
-/// and compiling a statement that runs once takes longer than it saves.
-const SESSION: &str =
-    "SET enable_seqscan = on; SET enable_bitmapscan = on; SET jit = off; SET statement_timeout = '12h'";
+/// What a session for digests is set to, against what others are: one goes through all of a table, and compiling a statement
+/// that runs once takes longer than it saves.
+const SESSION: &str = "SET enable_seqscan = on; SET enable_bitmapscan = on; SET jit = off; SET statement_timeout = ";
+
+/// How long a statement may take for which nobody says so.
+const WITHIN: Duration = Duration::from_secs(12 * 3600);
 
 /// The columns that go into a record's hash, and which part of a record they are. An absent text and an empty one are the
 /// same, and so are no search attributes and an empty object.
@@ -122,11 +125,19 @@ impl Postgres {
             .replace("{bounds}", &bounds);
         let client = self.reads.another().await?;
         let fault = |error: tokio_postgres::Error| self.fault(&error);
-        client.batch_execute(SESSION).await.map_err(fault)?;
+        // Milliseconds; 0 would be without end.
+        let within = question.within.unwrap_or(WITHIN).as_millis().max(1);
+        client
+            .batch_execute(&format!("{SESSION}{within}"))
+            .await
+            .map_err(fault)?;
         let rows = match client.query(&statement, &parameters).await {
             Ok(rows) => rows,
             // A server before 14.
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => return Ok(None),
+            Err(error) if question.within.is_some() && error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                return Ok(None);
+            }
             Err(error) => return Err(self.fault(&error)),
         };
         let mut cells = BTreeMap::new();

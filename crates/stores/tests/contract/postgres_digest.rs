@@ -49,6 +49,7 @@ async fn digests(store: &Store, digits: u32) -> Digests {
         digits,
         by: Yardstick::whole(Precision::Microsecond),
         versions: true,
+        within: None,
     };
     let digests = store.read().digests(question).await.expect("digests");
     digests.expect("a server that can")

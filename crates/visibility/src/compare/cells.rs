@@ -1,6 +1,7 @@
 //! Which parts of the key space have to be read: those of which the two stores' digests differ.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::suspects::Pair;
 use crate::digest::{Cell, Digest, Question, bounds, digits_for};
@@ -20,9 +21,15 @@ pub(super) enum Part {
     Read(Range),
 }
 
-/// The parts of `range`, Namespaces of no more than `few` records undivided; or `None` where the two stores cannot give digests that say something of each other.
-pub(super) async fn parts(pair: &Pair<'_>, range: &Range, few: usize) -> Result<Option<Vec<Part>>, Error> {
-    let Some((in_source, in_target)) = digests(pair, range, 0).await? else {
+/// The parts of `range`, Namespaces of no more than `few` records undivided; or `None` where the two stores cannot give
+/// digests that say something of each other, or not `within` that time.
+pub(super) async fn parts(
+    pair: &Pair<'_>,
+    range: &Range,
+    few: usize,
+    within: Option<Duration>,
+) -> Result<Option<Vec<Part>>, Error> {
+    let Some((in_source, in_target)) = digests(pair, range, 0, within).await? else {
         return Ok(None);
     };
     let mut parts = Vec::new();
@@ -43,7 +50,7 @@ pub(super) async fn parts(pair: &Pair<'_>, range: &Range, few: usize) -> Result<
         } else if records <= few as u64 {
             parts.push(Part::Read(whole));
         } else {
-            match digests(pair, &whole, digits_for(records)).await? {
+            match digests(pair, &whole, digits_for(records), within).await? {
                 Some((in_source, in_target)) => parts.extend(by_cells(&whole, &in_source, &in_target)),
                 None => return Ok(None),
             }
@@ -54,12 +61,18 @@ pub(super) async fn parts(pair: &Pair<'_>, range: &Range, few: usize) -> Result<
 
 type Cells = BTreeMap<Cell, Digest>;
 
-async fn digests(pair: &Pair<'_>, range: &Range, digits: u32) -> Result<Option<(Cells, Cells)>, Error> {
+async fn digests(
+    pair: &Pair<'_>,
+    range: &Range,
+    digits: u32,
+    within: Option<Duration>,
+) -> Result<Option<(Cells, Cells)>, Error> {
     let question = Question {
         range,
         digits,
         by: pair.by,
         versions: pair.source.versioned() && pair.target.versioned(),
+        within,
     };
     let both = futures::future::try_join(pair.source.digests(question), pair.target.digests(question));
     Ok(match both.await? {

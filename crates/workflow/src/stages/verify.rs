@@ -78,8 +78,12 @@ async fn round(ctx: &Ctx) -> Result<String, Halt> {
     slices::compare(ctx).await?;
     Ok(read(ctx, |progress| {
         let verify = &progress.verify;
+        let by_digest = match verify.by_digest {
+            0 => String::new(),
+            by_digest => format!(" ({by_digest} of them by digests, not read)"),
+        };
         format!(
-            "{} records compared, {}, {} repaired so far",
+            "{} records compared{by_digest}, {}, {} repaired so far",
             verify.compared, verify.drift, verify.repaired
         )
     }))
@@ -90,6 +94,7 @@ pub(super) fn add(verify: &mut VerifyProgress, number: u32, step: Option<&Compar
     verify.slices.settle(number, step.map(Compared::step).as_ref());
     let Some(step) = step else { return };
     verify.compared += step.compared;
+    verify.by_digest += step.by_digest;
     verify.drift.missing += step.drift.missing;
     verify.drift.stale += step.drift.stale;
     verify.drift.different += step.drift.different;

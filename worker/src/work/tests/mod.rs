@@ -1,5 +1,6 @@
 //! The work on a real cluster: each piece done twice, and hosts that do not come up.
 
+mod digests;
 mod fits;
 mod host_down;
 mod refreshed;

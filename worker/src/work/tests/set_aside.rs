@@ -23,17 +23,17 @@ use super::{
     scene::several,
 };
 
-const SOURCE: &str = "source";
-const TARGET: &str = "target";
+pub(super) const SOURCE: &str = "source";
+pub(super) const TARGET: &str = "target";
 
 /// Two databases of one server.
-struct Pair {
-    server: Postgres,
+pub(super) struct Pair {
+    pub(super) server: Postgres,
     password: String,
 }
 
 impl Pair {
-    async fn begin(folder: &std::path::Path, processes: &Processes) -> Result<Self> {
+    pub(super) async fn begin(folder: &std::path::Path, processes: &Processes) -> Result<Self> {
         let (cache, lines) = (Cache::from_environment()?, Lines::default());
         let tool = SchemaTool {
             program: find_or_build(&cache, &TEMPORAL_1_30_8, Program::SqlTool, &lines)?,
@@ -62,7 +62,7 @@ impl Pair {
         self.server.execute(database, &fill).await
     }
 
-    fn context(&self, defer_indexes: &str) -> Result<Context> {
+    pub(super) fn context(&self, defer_indexes: &str) -> Result<Context> {
         let entry = |database: &str| {
             let mut entry = self.server.datastore(database);
             entry["sql"]["password"] = json!({"file": self.password});
