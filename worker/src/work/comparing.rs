@@ -33,6 +33,9 @@ use super::{
 /// that, most of the time is left for reading.
 const DIGESTS_SHARE: u32 = 10;
 
+/// How often the pause before suspects are read again is doubled at most, once a round.
+const DOUBLED: u32 = 3;
+
 /// Keys of differing records that are named.
 const SAMPLES: usize = 3;
 
@@ -92,6 +95,7 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         // A store that computes digests reads as fast as it can.
         digests: spec.verify.by == VerifyBy::Digests && reins.source.get().is_none() && reins.target.get().is_none(),
         digests_within: Some(Duration::from_secs(order.budget_seconds) / DIGESTS_SHARE),
+        pause: pause(order.round),
         ..Options::default()
     };
     let source = PacedRead::new(source, reins.source.clone());
@@ -111,6 +115,14 @@ pub(crate) async fn run(order: &CompareRecords, beat: &Beat) -> Result<Compared,
         repaired: earlier.repaired + repaired,
         samples: samples(&outcome.progress),
     })
+}
+
+/// How long after the first look suspects are read again in that round. A busy server that fails to write one of the two
+/// stores tries again after seconds, so what is found again and again is given more of them: only what is still wrong then
+/// is the operator's.
+fn pause(round: u32) -> Duration {
+    let doubled = round.saturating_sub(1).min(DOUBLED);
+    Options::default().pause * 2_u32.pow(doubled)
 }
 
 fn found(progress: &Progress) -> (drift::Drift, u64) {
@@ -147,4 +159,20 @@ fn samples(progress: &Progress) -> Vec<String> {
             format!("{} {}{columns}", drifted.class.label(), drifted.key)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_rounds_give_records_more_time_to_arrive() {
+        let first = Options::default().pause;
+        // Orders of an earlier release tell no round.
+        let pauses: Vec<Duration> = (0..=6).map(pause).collect();
+        assert_eq!(
+            pauses,
+            [first, first, first * 2, first * 4, first * 8, first * 8, first * 8]
+        );
+    }
 }

@@ -116,6 +116,10 @@ pub struct CompareRecords {
     /// What slows it down.
     #[serde(default, skip_serializing_if = "Throttle::is_default")]
     pub throttle: Throttle,
+    /// Which round this is, from 1: the later, the longer a record may take to reach the slower store. Orders of an earlier
+    /// release say nothing, 0.
+    #[serde(default)]
+    pub round: u32,
     /// Return after about this many seconds, done or not.
     pub budget_seconds: u64,
 }

@@ -82,6 +82,7 @@ pub(super) async fn compare(ctx: &Ctx) -> Result<(), Halt> {
                 refresh: refresh.clone(),
                 attributes: attributes.clone(),
                 throttle: throttle(ctx, slice),
+                round,
                 budget_seconds,
             },
             add: |progress: &mut Progress, number, step: Option<&Compared>| {

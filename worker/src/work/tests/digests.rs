@@ -65,6 +65,7 @@ fn order(pair: &Pair, by: VerifyBy) -> Result<CompareRecords> {
             off: true,
             ..Throttle::default()
         },
+        round: 1,
         budget_seconds: 600,
     })
 }

@@ -389,6 +389,7 @@ async fn drift_is_repaired_once(scene: &Scene) -> Result<()> {
             refresh: Default::default(),
             attributes: None,
             throttle: Throttle::default(),
+            round: 1,
             budget_seconds: 60,
         })
     };
