@@ -98,6 +98,8 @@ pub struct Plan {
     pub dynamic_config: String,
     /// Whether the target has Temporal's schema already. A SQLite target never has: the server itself makes it.
     pub target_schema: bool,
+    /// Whether a target in PostgreSQL has a server of its own: to be killed while the cluster goes on.
+    pub target_apart: bool,
     /// Whether nodes of Elasticsearch, OpenSearch and Cassandra are this testbed's own: to be killed and frozen, with the
     /// names that Temporal's documentation uses. Else they are shared within this process, under names of this testbed's.
     pub own_nodes: bool,
@@ -140,6 +142,7 @@ impl Plan {
             namespaces: Vec::new(),
             dynamic_config: String::new(),
             target_schema: false,
+            target_apart: false,
             own_nodes: false,
             search_options: elasticsearch::Options::default(),
             cassandra_options: cassandra::Options::default(),
@@ -291,6 +294,12 @@ impl Testbed {
             .postgres
             .as_mut()
             .map(|postgres| (postgres, &self.processes))
+    }
+
+    /// The database server that has the target alone ([`Plan::target_apart`]), where there is one.
+    pub fn target_server(&mut self) -> Option<(&mut Postgres, &Processes)> {
+        let server = self.servers.target.as_mut();
+        server.map(|postgres| (postgres, &self.processes))
     }
 
     /// The Cassandra node, where there is one.

@@ -97,7 +97,7 @@ const ON_SERVERS: [Part; 8] = [
 ];
 
 /// What takes long besides.
-const SLOW: [Part; 6] = [
+const SLOW: [Part; 7] = [
     Part::AllServers,
     Part::Cargo(
         "oldest server",
@@ -140,6 +140,19 @@ const SLOW: [Part; 6] = [
     Part::Cargo(
         "pairs",
         &["test", "--package", "e2e", "--test", "pairs", "--", "--test-threads=2"],
+    ),
+    Part::Cargo(
+        "way back",
+        &[
+            "test",
+            "--package",
+            "e2e",
+            "--test",
+            "e2e",
+            "--",
+            "--ignored",
+            "rollback::",
+        ],
     ),
     Part::Cargo("mysql", &["test", "--package", "crossfade-stores", "--test", "mysql"]),
 ];

@@ -453,6 +453,9 @@ pub struct Status {
     pub timings: Vec<StageTiming>,
     /// Whether a rollback is open now.
     pub can_roll_back: bool,
+    /// Whether it is on the way back, also while that waits for a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub going_back: bool,
     /// Messages that were not taken, the newest last.
     pub rejected: Vec<AuditEntry>,
 }
@@ -487,6 +490,7 @@ impl Status {
             warm: progress.warm,
             timings: progress.timings.clone(),
             can_roll_back: progress.can_roll_back(),
+            going_back: progress.back.is_some(),
             rejected: progress.audit.iter().filter(|entry| !entry.taken).cloned().collect(),
         }
     }

@@ -9,7 +9,7 @@ use crossfade_plan::{
     problem::Problem,
     progress::{BackOrder, Condition, Outcome, Progress},
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future};
 use jiff::Timestamp;
 use temporalio_common::{
     ActivityDefinition,
@@ -20,7 +20,7 @@ use temporalio_workflow::{
     WorkflowContext, WorkflowTermination, select,
 };
 
-use crate::{VisibilityMigration, failure, input};
+use crate::{VisibilityMigration, failure, input, names::patch};
 
 /// The workflow's context.
 pub(crate) type Ctx = WorkflowContext<VisibilityMigration>;
@@ -195,19 +195,55 @@ pub(crate) fn continue_as_new(ctx: &Ctx) -> WorkflowTermination {
     }
 }
 
-/// Gives an order that is finished once it is begun, whatever the operator wants meanwhile.
+/// Gives an order that is finished once it is begun, whatever the operator wants meanwhile; but when the way back is
+/// ordered, one that fails is not tried again. It may fail of what the operator turns back from, a target that is gone,
+/// and then it would never end.
 pub(crate) async fn firm<A>(
     ctx: &Ctx,
     activity: A,
     order: A::Input,
-    options: ActivityOptions,
+    mut options: ActivityOptions,
 ) -> Result<A::Output, Halt>
 where
     A: ActivityDefinition,
     A::Output: TemporalDeserializable,
 {
     checkpoint(ctx).await?;
-    ordered(ctx, activity, order, options).await.map_err(Halt::Problems)
+    let token = WorkflowCancellationToken::new();
+    options.cancellation_token = Some(token.clone());
+    let mut work = Box::pin(ordered(ctx, activity, order, options)).fuse();
+    select! {
+        done = work => return done.map_err(Halt::Problems),
+        () = Box::pin(until_turned_back(ctx)).fuse() => {}
+    }
+    // An attempt that is under way hears of it and ends as it would; the server begins no other one
+    // (service/history/workflow/mutable_state_impl.go, `RetryActivity`, 1.30.8).
+    token.cancel_with_reason("the way back was ordered");
+    work.await.map_err(|_of_what_is_left| Halt::Back)
+}
+
+/// Waits until the way back is ordered, by a message or by cancelling the workflow. A run of an earlier release whose
+/// order was finished first is replayed so.
+async fn until_turned_back(ctx: &Ctx) {
+    let mut ordered = Box::pin(until(ctx, |progress| progress.back.is_some())).fuse();
+    let seen = read(ctx, |progress| progress.cancel_seen);
+    let cancelled = async {
+        match seen {
+            true => future::pending().await,
+            false => ctx.cancelled().await,
+        }
+    };
+    let reason = select! {
+        () = ordered => None,
+        reason = Box::pin(cancelled).fuse() => Some(reason),
+    };
+    if !ctx.patched(patch::FAILING_ORDERS_END) {
+        return future::pending().await;
+    }
+    if let Some(reason) = reason {
+        note_cancellation(ctx, reason);
+        ordered.await;
+    }
 }
 
 /// Gives an order without looking at the operator's wishes: the way back's own.

@@ -81,3 +81,10 @@ pub mod failure {
     /// The operator gave the migration up; the cluster is as it was.
     pub const ABORTED: &str = "Aborted";
 }
+
+/// What later releases do otherwise, marked in a history from the moment on at which they do it. A run without the mark goes
+/// on as it began.
+pub mod patch {
+    /// An order that fails is not tried again once the way back is ordered.
+    pub const FAILING_ORDERS_END: &str = "failing-orders-end-on-the-way-back";
+}

@@ -28,6 +28,8 @@ const NEXT_INDEX: &str = "temporal_visibility_v1_next";
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     pub(super) postgres: Option<Postgres>,
+    /// The one that has the target alone.
+    pub(super) target: Option<Postgres>,
     pub(super) cassandra: Option<Node<Cassandra>>,
     pub(super) elasticsearch: Option<Node<Elasticsearch>>,
     /// The second Elasticsearch, or OpenSearch.
@@ -37,7 +39,7 @@ pub(super) struct Servers {
 impl Servers {
     /// Stops what is the testbed's own.
     pub(super) fn stop(&mut self) -> Result<()> {
-        if let Some(postgres) = &mut self.postgres {
+        for postgres in [&mut self.postgres, &mut self.target].into_iter().flatten() {
             postgres.stop()?;
         }
         if let Some(cassandra) = self.cassandra.as_mut().and_then(Node::own) {
@@ -54,7 +56,7 @@ impl Servers {
 
     /// Leaves what is the testbed's own running.
     pub(super) fn keep(&mut self) {
-        if let Some(postgres) = &mut self.postgres {
+        for postgres in [&mut self.postgres, &mut self.target].into_iter().flatten() {
             postgres.keep();
         }
         if let Some(cassandra) = self.cassandra.as_mut().and_then(Node::own) {
@@ -187,11 +189,16 @@ impl Stores<'_> {
     }
 
     async fn postgres(&mut self, engine: Engine, role: Role, with_schema: bool) -> Result<(Option<Store>, Value)> {
-        let server = match self.servers.postgres.take() {
-            Some(server) => server,
-            None => Postgres::start(&self.folder.join("postgres"), self.processes, self.progress).await?,
+        let (slot, folder) = if role == Role::Target && self.plan.target_apart {
+            (&mut self.servers.target, "postgres-target")
+        } else {
+            (&mut self.servers.postgres, "postgres")
         };
-        let server = self.servers.postgres.insert(server);
+        let server = match slot.take() {
+            Some(server) => server,
+            None => Postgres::start(&self.folder.join(folder), self.processes, self.progress).await?,
+        };
+        let server = slot.insert(server);
         let database = role.database();
         let standard = engine == Engine::StandardPostgres;
         if with_schema {

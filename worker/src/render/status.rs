@@ -86,7 +86,9 @@ fn summary(status: &Status, now: Timestamp) -> String {
             lines.push(format!("  both stores are written since {}", time(since, now)));
         }
         lines.extend(status.guard.words().map(|words| format!("  {words}")));
-        if !matches!(status.condition, Condition::RollingBack { .. }) {
+        if matches!(status.condition, Condition::NeedsOperator { .. }) && status.going_back {
+            lines.push("  it is going back: `resume` tries that again where it stopped".to_owned());
+        } else if !matches!(status.condition, Condition::RollingBack { .. }) {
             let open = if status.can_roll_back {
                 "open"
             } else {

@@ -7,12 +7,13 @@ use crossfade_plan::{
     estimate::Estimate,
     existing::Existing,
     indexes::{Deferral, IndexState, IndexesBuilt, What},
-    message::Approval,
+    message::{Approval, Remark},
     order::{Copied, Heartbeat, Limit, NamespaceWait, StoreFact},
     plan::{FilePlan, HostPlan, NamespacePlan, Plan},
     problem::{Code, Problem},
     progress::{
-        AuditEntry, Condition, CutoverProgress, HostState, Outcome, Progress, StageTiming, Status, VerifyProgress,
+        AuditEntry, BackOrder, Condition, CutoverProgress, HostState, Outcome, Progress, StageTiming, Status,
+        VerifyProgress,
     },
     report::Report,
     route::{Form, Route},
@@ -354,6 +355,13 @@ fn status_with_a_problem() {
     };
     progress.hosts[0].ordered = HostConfig::Promoted;
     insta::assert_snapshot!(status(&Status::of(&progress), &[], None, at(700)));
+    progress.hosts[0].ordered = HostConfig::Dual;
+    progress.back = Some(BackOrder {
+        ends: Outcome::RolledBack,
+        remark: Remark::default(),
+    });
+    let text = status(&Status::of(&progress), &[], None, at(700));
+    assert!(text.contains("it is going back: `resume`"), "{text}");
 }
 
 #[test]

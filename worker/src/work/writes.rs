@@ -84,13 +84,17 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
             .map_err(|error| canary_problem(&error))?;
         let started = Timestamp::now();
         hint(&keys, &wanted, started);
-        let seen = await_seen(&keys, &wanted).await?;
+        let seen = await_seen(&keys, &wanted, beat).await;
         let at = Timestamp::now();
-        let skewed = clocks_agree(&wanted, &keys, began, started).await;
+        let skewed = match &seen {
+            Ok(Ok(())) => clocks_agree(&wanted, &keys, began, started).await,
+            _ => Ok(()),
+        };
+        // Whatever was seen, and also where a store cannot be asked: this proof may not be tried again.
         canary::remove(&frontend, name, &keys, AT_ONCE)
             .await
             .map_err(|error| canary_problem(&error))?;
-        match seen {
+        match seen? {
             Ok(()) => {
                 skewed?;
                 return Ok(WritesProven {
@@ -99,6 +103,9 @@ pub(crate) async fn prove(order: &ProveWrites, beat: &Beat) -> Result<WritesProv
                 });
             }
             Err(missing) => lost = missing,
+        }
+        if beat.should_stop() {
+            break;
         }
     }
     Err(Problem::new(Code::CanaryLost, format!("after {FLOCKS} flocks: {lost}")).at("cluster.frontend"))
@@ -114,8 +121,8 @@ fn hint(keys: &[ExecutionKey], stores: &[&dyn Read], started: Timestamp) {
     }
 }
 
-/// Waits until every store has every canary; inside, what a store still lacks.
-async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Result<(), String>, Problem> {
+/// Waits until every store has every canary, or nobody wants to know any more; inside, what a store still lacks.
+async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read], beat: &Beat) -> Result<Result<(), String>, Problem> {
     let keys: Vec<Key> = keys
         .iter()
         .map(|key| Key::new(&key.namespace_id, &key.run_id))
@@ -136,7 +143,7 @@ async fn await_seen(keys: &[ExecutionKey], stores: &[&dyn Read]) -> Result<Resul
         if lacking.is_empty() {
             return Ok(Ok(()));
         }
-        if Instant::now() >= until {
+        if Instant::now() >= until || beat.should_stop() {
             return Ok(Err(lacking.join("; ")));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

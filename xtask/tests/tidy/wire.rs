@@ -36,6 +36,7 @@ fn names_on_the_wire_stay() {
         (names::failure::INVALID_INPUT, "InvalidInput"),
         (names::failure::REFUSED, "Refused"),
         (names::failure::ABORTED, "Aborted"),
+        (names::patch::FAILING_ORDERS_END, "failing-orders-end-on-the-way-back"),
     ];
     for (name, pinned) in activities.iter().chain(&others) {
         assert_eq!(name, pinned);
