@@ -340,7 +340,7 @@ impl Host {
     }
 }
 
-/// A client of `namespace` at `frontend` (`host:port`).
+/// A client of `namespace` at `frontend` (`host:port`); one of several behind it that is about to serve is waited for.
 ///
 /// # Errors
 /// When the frontend does not answer.
@@ -352,9 +352,17 @@ pub async fn connect(frontend: &str, namespace: &str) -> Result<Client> {
         .identity("e2e")
         .connect_timeout(Duration::from_secs(5))
         .build();
-    let connection = Connection::connect(options)
-        .await
-        .with_context(|| format!("cannot connect to {frontend}"))?;
+    let deadline = Instant::now() + READY_WITHIN;
+    let mut answer = Connection::connect(options.clone()).await;
+    while answer
+        .as_ref()
+        .is_err_and(|error| error.to_string().contains("not healthy"))
+        && Instant::now() < deadline
+    {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        answer = Connection::connect(options.clone()).await;
+    }
+    let connection = answer.with_context(|| format!("cannot connect to {frontend}"))?;
     Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
 }
 
