@@ -18,7 +18,7 @@ use super::schedule::{Back, Schedule, Strike};
 use super::world::World;
 use crate::judge::Judge;
 use crate::migration::{End, Files, is};
-use crate::servers::temporal::tail;
+use crate::servers::processes::tail;
 use crate::testbed::{NAMESPACE, Store};
 
 /// Orders a second while faults strike.

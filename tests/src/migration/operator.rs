@@ -11,8 +11,8 @@ use tokio::process::Command;
 use super::{End, crossfade_command};
 use crate::servers::binaries::{Program, TCTL_1_18_0, find_or_build};
 use crate::servers::cache::Cache;
+use crate::servers::processes::tail;
 use crate::servers::progress::Lines;
-use crate::servers::temporal::tail;
 use crate::testbed::{NAMESPACE, Testbed};
 
 /// How long a migration may take from one awaited point to the next; restarts and polls included.

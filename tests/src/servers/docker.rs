@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::processes::{Processes, Running, Signal};
+use super::processes::{Processes, Running, Signal, tail};
 use super::progress::Progress;
-use super::temporal::tail;
 
 /// An image that has little but links into `/usr`, which each container mounts from the machine: no registry is needed,
 /// and what runs inside is what runs outside.

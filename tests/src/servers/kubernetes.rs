@@ -18,9 +18,8 @@ use serde_json::{Value, json};
 use super::binaries::{KUBERNETES, Program, find_or_build};
 use super::cache::Cache;
 use super::ports::free_ports;
-use super::processes::{Processes, Running, Signal};
+use super::processes::{Processes, Running, Signal, tail};
 use super::progress::Progress;
-use super::temporal::tail;
 
 /// How long each of the servers may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(180);

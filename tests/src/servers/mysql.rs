@@ -110,7 +110,7 @@ impl Mysql {
             if Instant::now() > deadline || !self.running.as_mut().is_some_and(Running::is_running) {
                 bail!(
                     "TiDB did not start: {refused:#}\n{}",
-                    super::temporal::tail(&self.log())
+                    super::processes::tail(&self.log())
                 );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

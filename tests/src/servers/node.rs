@@ -72,7 +72,7 @@ impl Node {
                 bail!(
                     "{} did not start: {refused}\n{}",
                     self.name,
-                    super::temporal::tail(&self.log())
+                    super::processes::tail(&self.log())
                 );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -91,7 +91,7 @@ impl Postgres {
             if Instant::now() > deadline || !self.running.as_mut().is_some_and(Running::is_running) {
                 bail!(
                     "PostgreSQL did not start: {refused:#}\n{}",
-                    super::temporal::tail(&self.log())
+                    super::processes::tail(&self.log())
                 );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

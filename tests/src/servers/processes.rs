@@ -267,6 +267,18 @@ pub fn send(pid: u32, signal: Signal) -> Result<()> {
     Ok(())
 }
 
+/// The last lines of a log, or why there are none.
+pub(crate) fn tail(log: &Path) -> String {
+    match fs::read(log) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(30)..].join("\n")
+        }
+        Err(error) => format!("cannot read {}: {error}", log.display()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

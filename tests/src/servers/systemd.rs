@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::processes::{Running, Signal};
-use super::temporal::tail;
+use super::processes::{Running, Signal, tail};
 use crate::testbed::Testbed;
 
 /// Debian's program.

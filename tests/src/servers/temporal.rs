@@ -15,7 +15,7 @@ use tonic::IntoRequest;
 
 use super::balancer::Balancer;
 use super::binaries::Release;
-use super::processes::{Processes, read_pid};
+use super::processes::{Processes, read_pid, tail};
 use super::temporal_files::{self, StaticConfig};
 use super::temporal_ports::{Ports, ports};
 
@@ -364,18 +364,6 @@ pub async fn connect(frontend: &str, namespace: &str) -> Result<Client> {
     }
     let connection = answer.with_context(|| format!("cannot connect to {frontend}"))?;
     Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
-}
-
-/// The last lines of a log, or why there are none.
-pub(crate) fn tail(log: &Path) -> String {
-    match fs::read(log) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let lines: Vec<&str> = text.lines().collect();
-            lines[lines.len().saturating_sub(30)..].join("\n")
-        }
-        Err(error) => format!("cannot read {}: {error}", log.display()),
-    }
 }
 
 async fn service_serves(service: &str, port: u16) -> Result<()> {
