@@ -4,11 +4,18 @@
 //! common/persistence/visibility/visibility_manager_dual.go), so a target that is gone holds up every record, and after an
 //! hour the server gives them up. Past a budget the guard leaves dual writes, notes from when on the target lacks records,
 //! and comes back when the target takes writes again; what it lacks then is found by comparing every record.
+//!
+//! While the source stays written after promote either store may fail, and neither can be left without the operator's word:
+//! to leave the source is to give the way back up, and to leave the target is to go back. Past the budget they are asked.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{message::cut, order::Context, settings::WritingMode};
+use crate::{
+    message::{Side, cut},
+    order::Context,
+    settings::WritingMode,
+};
 
 /// The most gaps that are kept; a target that fails more often has other problems.
 const KEPT: usize = 20;
@@ -20,7 +27,7 @@ const REASON: usize = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sight {
-    /// The target takes writes.
+    /// What is watched takes writes.
     Fine,
     /// It does not, since less than the budget.
     Failing,
@@ -37,10 +44,17 @@ pub struct WatchWrites {
     pub shards: u32,
     /// Whether the server writes the target now. While it does not, only the target itself can be watched.
     pub mode: WritingMode,
+    /// Whether the source is kept written after promote: then either store may be the one that fails, and any dead letter
+    /// may be a record that the way back would lack.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// When the target was last known to be written.
     pub proven: Option<Timestamp>,
-    /// Since when it fails, as far as was told.
+    /// Since when a store fails, as far as was told.
     pub failing_since: Option<Timestamp>,
+    /// Which one, as far as was told.
+    #[serde(default, skip_serializing_if = "Side::is_target")]
+    pub fails: Side,
     /// The dead letters that were told.
     pub dead_letters: u64,
     /// Return after about this many seconds in any case.
@@ -56,8 +70,11 @@ pub struct Watched {
     pub at: Timestamp,
     /// When the target was last known to be written.
     pub proven: Option<Timestamp>,
-    /// Since when it fails.
+    /// Since when a store fails.
     pub failing_since: Option<Timestamp>,
+    /// Which one, where one fails.
+    #[serde(default, skip_serializing_if = "Side::is_target")]
+    pub fails: Side,
     /// Why, in words, without secrets.
     pub why: Option<String>,
     /// Visibility tasks in the dead-letter queue.
@@ -96,9 +113,18 @@ pub struct GuardProgress {
     /// When the target was last known to be written; told now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Timestamp>,
-    /// Since when its writes fail, while it is not left yet.
+    /// Since when a store's writes fail, while it is not left yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since: Option<Timestamp>,
+    /// Which store that is: only while the source is kept written after promote it may be the source.
+    #[serde(default, skip_serializing_if = "Side::is_target")]
+    pub fails: Side,
+    /// Whether both stores are watched, the source being kept written after promote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
+    /// Whether it was for too long, or records were given up, while both are watched: a person has to decide.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// Why they fail, or did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -133,13 +159,39 @@ impl GuardProgress {
         self.gap.is_some() && !self.mending
     }
 
+    /// Which store fails now, as far as is known.
+    pub fn failing(&self) -> Option<Side> {
+        self.failing_since.map(|_| self.fails)
+    }
+
+    /// Which store fails while both are watched, as far as is known.
+    pub fn failing_while_kept(&self) -> Option<Side> {
+        self.failing().filter(|_| self.kept)
+    }
+
+    /// Begins to watch both stores, or begins anew after the operator was asked. What was known of a store that fails stays
+    /// known until somebody has looked.
+    pub fn look_again(&mut self) {
+        self.kept = true;
+        self.lost = false;
+        self.dead_letters = 0;
+    }
+
+    /// Whether nobody knows yet what becomes of a target that fails, which must not be left alone with the cluster's writes.
+    pub fn is_undecided(&self) -> bool {
+        self.failing_while_kept() == Some(Side::Target) && !self.lost
+    }
+
     /// Takes what was seen while both stores are to be written; gives what is to be told of it, if anything is new.
     pub fn saw(&mut self, seen: &Watched) -> Option<String> {
-        let failed = self.failing_since.is_some();
+        let failed = self.failing();
         let letters = seen.dead_letters.saturating_sub(self.dead_letters);
         self.proven = seen.proven.or(self.proven);
         self.dead_letters = seen.dead_letters;
         self.failing_since = seen.failing_since;
+        if seen.failing_since.is_some() {
+            self.fails = seen.fails;
+        }
         if let Some(why) = &seen.why {
             self.why = Some(cut(why.clone(), REASON));
         }
@@ -149,13 +201,14 @@ impl GuardProgress {
                 seen.dead_letters
             )
         });
-        let told = match (failed, seen.sight) {
-            (false, Sight::Failing | Sight::Lost) => Some(format!(
-                "writes to the target fail: {}",
+        let told = match (failed, self.failing()) {
+            (Some(before), Some(now)) if before == now => None,
+            (_, Some(store)) => Some(format!(
+                "writes to the {store} fail: {}",
                 self.why.as_deref().unwrap_or("no reason was given")
             )),
-            (true, Sight::Fine) => Some("the target takes writes again".to_owned()),
-            _ => None,
+            (Some(store), None) => Some(format!("the {store} takes writes again")),
+            (None, None) => None,
         };
         let told: Vec<String> = told.into_iter().chain(given_up).collect();
         (!told.is_empty()).then(|| told.join("; "))
@@ -225,7 +278,7 @@ impl GuardProgress {
         }
         if let Some(since) = self.failing_since {
             let why = self.why.as_deref().unwrap_or_default();
-            return Some(format!("writes to the target fail since {since} ({why})"));
+            return Some(format!("writes to the {} fail since {since} ({why})", self.fails));
         }
         self.gaps.last().map(Gap::words)
     }
@@ -260,6 +313,7 @@ mod tests {
             at: at(seconds),
             proven: Some(at(10)),
             failing_since: (sight != Sight::Fine).then(|| at(20)),
+            fails: Side::Target,
             why: (sight != Sight::Fine).then(|| "it is down".to_owned()),
             dead_letters: 0,
         }
@@ -286,6 +340,41 @@ mod tests {
             Some("the target takes writes again")
         );
         assert_eq!(guard.words(), None);
+    }
+
+    #[test]
+    fn it_is_told_which_store_fails_while_both_are_watched() {
+        let of = |side, seconds| Watched {
+            fails: side,
+            ..seen(Sight::Failing, seconds)
+        };
+        let mut guard = GuardProgress::default();
+        assert_eq!(
+            guard.saw(&of(Side::Target, 20)).as_deref(),
+            Some("writes to the target fail: it is down")
+        );
+        assert_eq!(guard.failing_while_kept(), None);
+        guard.look_again();
+        assert!(guard.is_undecided());
+        let told = guard.saw(&of(Side::Source, 25));
+        assert_eq!(told.as_deref(), Some("writes to the source fail: it is down"));
+        assert_eq!(guard.saw(&of(Side::Source, 26)), None);
+        assert_eq!(guard.failing_while_kept(), Some(Side::Source));
+        assert!(!guard.is_undecided());
+        assert!(
+            guard
+                .words()
+                .is_some_and(|words| words.starts_with("writes to the source fail since"))
+        );
+        guard.lost = true;
+        guard.look_again();
+        assert!(
+            !guard.lost && guard.failing_while_kept() == Some(Side::Source),
+            "nobody has looked yet"
+        );
+        let told = guard.saw(&seen(Sight::Fine, 70));
+        assert_eq!(told.as_deref(), Some("the source takes writes again"));
+        assert_eq!(guard.failing_while_kept(), None);
     }
 
     #[test]

@@ -98,6 +98,22 @@ pub enum Side {
     Target,
 }
 
+impl Side {
+    /// Whether it is the target, which is what is meant where nothing is said.
+    pub(crate) const fn is_target(&self) -> bool {
+        matches!(self, Self::Target)
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
 /// Why a message was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

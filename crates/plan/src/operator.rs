@@ -89,7 +89,16 @@ fn finish(progress: &mut Progress, remark: &Remark) -> Result<String, Rejected> 
     if progress.back.is_some() {
         return Err(Rejected("it is going back".to_owned()));
     }
+    if progress.guard.failing_while_kept() == Some(Side::Target) {
+        return Err(Rejected(
+            "writes to the target fail: to leave the source now would leave the cluster with a store that takes no writes; \
+             put the target right first, or `rollback`"
+                .to_owned(),
+        ));
+    }
     progress.warm.finish = true;
+    // Where somebody is asked what is to become of a source that fails, this is the answer.
+    progress.try_again |= progress.guard.lost && is_stuck(progress);
     Ok(format!(
         "the source is left as soon as the target is the primary ({remark})"
     ))
@@ -139,7 +148,7 @@ fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Reject
     if !new_classes.is_empty() {
         progress.accepted_drift.extend(approval.accept_drift.iter().copied());
         progress.approvals.insert(gate, approval);
-        progress.try_again = matches!(progress.condition, Condition::NeedsOperator { .. });
+        progress.try_again = is_stuck(progress);
         return Ok(format!(
             "`{gate}` approved by {by}, accepting drift: {}",
             new_classes.join(", ")
@@ -159,8 +168,12 @@ fn approve(progress: &mut Progress, approval: Approval) -> Result<String, Reject
     )
 }
 
+fn is_stuck(progress: &Progress) -> bool {
+    matches!(progress.condition, Condition::NeedsOperator { .. })
+}
+
 fn resume(progress: &mut Progress, remark: &Remark) -> Result<String, Rejected> {
-    let stuck = matches!(progress.condition, Condition::NeedsOperator { .. });
+    let stuck = is_stuck(progress);
     if progress.paused.is_none() && !stuck {
         return Err(Rejected("it is not paused and waits for no correction".to_owned()));
     }
@@ -181,7 +194,10 @@ fn go_back(progress: &mut Progress, ends: Outcome, remark: Remark) -> Result<Str
         return Ok("it is going back already".to_owned());
     }
     let word = if ends == Outcome::Aborted { "abort" } else { "rollback" };
-    let entry = format!("{word} ordered ({remark})");
+    let mut entry = format!("{word} ordered ({remark})");
+    if progress.guard.failing_while_kept() == Some(Side::Source) {
+        entry.push_str("; writes to the source fail: the way back ends when it takes them and nothing is given up");
+    }
     progress.back = Some(BackOrder { ends, remark });
     Ok(entry)
 }

@@ -108,6 +108,10 @@ codes! {
     DriftRemains, "drift-remains", false, "look at the sample keys; `resume` compares again, or accept a class with approve {\"gate\":\"cutover\",\"accept_drift\":[\"extra\"]}";
     /// Visibility tasks lie in the dead-letter queue.
     DeadLetters, "dead-letters", false, "see what made them fail, put it right, and merge them back with `tdbg dlq --dlq-version v2 merge --dlq-type 4`; then `resume`";
+    /// The source, kept written after promote, misses writes.
+    SourceFails, "source-fails", false, "put the source right, then `resume`; or leave it now, for good: `finish`";
+    /// The target, the primary since its promotion, misses writes while the source is kept written.
+    TargetFails, "target-fails", false, "`rollback`, which needs no copy; or put the target right, then `resume`";
     /// Anything else inside an activity; tried again.
     Unexpected, "unexpected", true, "read the message; the step is tried again by itself";
 }

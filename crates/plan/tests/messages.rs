@@ -1,7 +1,10 @@
 //! What operators may say, what it does, and that nothing malformed harms the run.
 
 use crossfade_plan::{
-    message::names::{ABORT, ALL, APPROVE, FINISH, PAUSE, RESUME, ROLLBACK, SET_RATE, SKIP_WAIT},
+    message::{
+        Side,
+        names::{ABORT, ALL, APPROVE, FINISH, PAUSE, RESUME, ROLLBACK, SET_RATE, SKIP_WAIT},
+    },
     operator::{take, validate},
     period::Period,
     problem::{Code, Problem},
@@ -199,6 +202,27 @@ fn keeping_the_source_written_can_be_ended_where_it_was_asked_for() {
     assert!(over.warm.finish);
     over.warm.over = true;
     check_not_taken(&over, FINISH, None, "not kept written any more");
+}
+
+#[test]
+fn a_source_that_fails_while_it_is_kept_can_be_left_and_a_target_that_fails_cannot_be_left_alone() {
+    let mut asked = progress();
+    asked.spec.promote.keep_warm = Some(Period::from_secs(60));
+    asked.guard.look_again();
+    asked.guard.failing_since = Some(Timestamp::UNIX_EPOCH);
+    asked.guard.fails = Side::Target;
+    check_not_taken(&asked, FINISH, None, "writes to the target fail");
+    asked.guard.fails = Side::Source;
+    asked.guard.lost = true;
+    asked.condition = Condition::NeedsOperator { problems: Vec::new() };
+    let left = "the source is left as soon as the target is the primary (no remark)";
+    assert!(check_taken(asked.clone(), FINISH, None, left).try_again);
+    let told = "rollback ordered (no remark); writes to the source fail: the way back ends when it takes them and nothing is \
+                given up";
+    check_taken(asked.clone(), ROLLBACK, None, told);
+    // What else needs a person is not answered by it.
+    asked.guard.lost = false;
+    assert!(!check_taken(asked, FINISH, None, left).try_again);
 }
 
 #[test]

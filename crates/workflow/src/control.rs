@@ -70,10 +70,7 @@ pub(crate) fn change<R>(ctx: &Ctx, act: impl FnOnce(&mut Progress) -> R) -> R {
 /// Says what the migration does now, in the status and on the workflow's page in Temporal UI.
 pub(crate) fn doing(ctx: &Ctx, words: impl Into<String>) {
     let words = words.into();
-    let stage = read(ctx, |progress| progress.stage);
-    let guard = read(ctx, |progress| progress.guard.words());
-    let guard = guard.map(|words| format!("\n\n{words}")).unwrap_or_default();
-    ctx.set_current_details(format!("**{stage}**: {words}{guard}"));
+    details(ctx, &words);
     change(ctx, |progress| {
         progress.condition = if matches!(progress.condition, Condition::RollingBack { .. }) {
             Condition::RollingBack { doing: words }
@@ -81,6 +78,14 @@ pub(crate) fn doing(ctx: &Ctx, words: impl Into<String>) {
             Condition::Running { doing: words }
         };
     });
+}
+
+/// Says it on the workflow's page in Temporal UI alone, with what the guard knows.
+pub(crate) fn details(ctx: &Ctx, words: &str) {
+    let stage = read(ctx, |progress| progress.stage);
+    let guard = read(ctx, |progress| progress.guard.words());
+    let guard = guard.map(|words| format!("\n\n{words}")).unwrap_or_default();
+    ctx.set_current_details(format!("**{stage}**: {words}{guard}"));
 }
 
 /// What every order carries.

@@ -4,6 +4,9 @@
 //! the stage is at, has every host write the source alone and read it: waiting for a safe place might take until the
 //! server gives records up. That opens a gap, which every wait and every safe place of a stage notices. The walk then
 //! waits for the target, goes back to dual writes, and enters its stage again; what was compared before counts no more.
+//!
+//! While the source is kept written after promote the guard watches both stores and leaves neither: what was lost there is
+//! the operator's to decide, and [`both_kept`] asks them.
 
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use temporalio_workflow::{WaitConditionOptions, WorkflowCancellationToken, selec
 use crate::{
     activities::ClusterWork,
     control::{self, Ctx, Halt, change, context, ordered, pass, read, rest, yielding},
+    names::patch,
     options, stages,
 };
 
@@ -76,15 +80,31 @@ async fn until(ctx: &Ctx, mut condition: impl FnMut(&Progress, &Beside) -> bool)
         .await;
 }
 
-/// Whether the target is to be written and there is a way back from it: once a host is promoted, leaving the target would
-/// lose what that host writes; and a host whose roles are swapped, told to write its primary alone, would leave the source.
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// The target, which can be left: the source alone is written then.
+    Target,
+    /// Both stores, of which neither is left by itself.
+    Both,
+}
+
+/// What is to be watched, if anything. Once a host is promoted, leaving the target would lose what that host writes; and a
+/// host whose roles are swapped, told to write its primary alone, would leave the source: so nothing is watched while they
+/// are being swapped, and afterwards nothing is left without the operator. Who was asked is not asked again meanwhile.
 /// A plan of an earlier release knows of no guard, and its history has none.
-fn watches(progress: &Progress) -> bool {
+fn watches(progress: &Progress) -> Option<Watch> {
     let guard = &progress.guard;
     let is_on = progress.plan.as_ref().is_some_and(|plan| plan.dead_letters.is_some());
-    let swapped = progress.hosts.iter().any(|host| host.ordered == HostConfig::Warm);
-    let has_way_back = progress.back.is_none() && progress.can_roll_back() && !swapped;
-    is_on && guard.since.is_some() && guard.gap.is_none() && has_way_back
+    let has_way_back = progress.back.is_none() && progress.can_roll_back();
+    if !is_on || guard.since.is_none() || guard.gap.is_some() || !has_way_back {
+        return None;
+    }
+    if progress.hosts.iter().any(|host| host.ordered == HostConfig::Warm) {
+        let kept = guard.kept && progress.warm.since.is_some() && !guard.lost;
+        return kept.then_some(Watch::Both);
+    }
+    Some(Watch::Target)
 }
 
 /// Whether a gap was opened, in this run or an earlier one, and the hosts were not all told yet.
@@ -97,7 +117,7 @@ async fn watch(ctx: &Ctx) {
     let mut pause = PAUSES.0;
     loop {
         until(ctx, |progress, beside| {
-            beside.over || watches(progress) || is_to_be_left(progress)
+            beside.over || watches(progress).is_some() || is_to_be_left(progress)
         })
         .await;
         if ctx.state(|state| state.beside.over) {
@@ -107,14 +127,23 @@ async fn watch(ctx: &Ctx) {
             leave(ctx).await;
             continue;
         }
+        let Some(watched) = read(ctx, watches) else {
+            continue;
+        };
         let token = WorkflowCancellationToken::new();
-        let mut options = options::watch("watch whether the target takes the server's writes");
+        let mut options = options::watch(match watched {
+            Watch::Target => "watch whether the target takes the server's writes",
+            Watch::Both => "watch whether both stores take the server's writes",
+        });
         options.cancellation_token = Some(token.clone());
-        let order = order(ctx, WritingMode::Dual);
+        let order = WatchWrites {
+            kept: watched == Watch::Both,
+            ..order(ctx, WritingMode::Dual)
+        };
         let mut work = Box::pin(ctx.execute_activity(ClusterWork::watch_writes, order, options)).fuse();
         let seen = select! {
             seen = work => seen,
-            () = Box::pin(until(ctx, |progress, beside| beside.over || !watches(progress))).fuse() => {
+            () = Box::pin(until(ctx, |progress, beside| beside.over || watches(progress) != Some(watched))).fuse() => {
                 token.cancel_with_reason("nothing is to be watched now");
                 continue;
             }
@@ -122,14 +151,16 @@ async fn watch(ctx: &Ctx) {
         match seen {
             Ok(seen) => {
                 pause = PAUSES.0;
-                if saw(ctx, &seen) == Sight::Lost {
-                    open_gap(ctx, &seen);
+                match (saw(ctx, &seen, watched), watched) {
+                    (Sight::Lost, Watch::Target) => open_gap(ctx, &seen),
+                    (Sight::Lost, Watch::Both) => change(ctx, |progress| progress.guard.lost = true),
+                    _ => {}
                 }
             }
             Err(error) => {
                 let problems = crate::failure::problems_of(&error, None);
-                note(ctx, format!("nobody watches the target: {}", listing(&problems)));
-                pause = rest_beside(ctx, pause, "until the target can be watched").await;
+                note(ctx, format!("nobody watches the stores: {}", listing(&problems)));
+                pause = rest_beside(ctx, pause, "until the stores can be watched").await;
             }
         }
     }
@@ -140,23 +171,50 @@ fn order(ctx: &Ctx, mode: WritingMode) -> WatchWrites {
         context: context(ctx),
         shards: progress.plan.as_ref().map_or(0, |plan| plan.shards),
         mode,
+        kept: false,
         proven: progress.guard.proven,
         failing_since: progress.guard.failing_since,
+        fails: progress.guard.fails,
         dead_letters: progress.guard.dead_letters,
         budget_seconds: options::WATCHED.as_secs(),
     })
 }
 
-/// Takes what was seen; the rest of it is nobody's business once the target is not watched any more.
-fn saw(ctx: &Ctx, seen: &Watched) -> Sight {
-    let still = read(ctx, watches);
+/// Takes what was seen; the rest of it is nobody's business once something else is watched, or nothing.
+fn saw(ctx: &Ctx, seen: &Watched, watched: Watch) -> Sight {
+    let still = read(ctx, watches) == Some(watched);
     if let Some(told) = change(ctx, |progress| progress.guard.saw(seen)) {
         note(ctx, told);
-        if let Condition::Running { doing } = read(ctx, |progress| progress.condition.clone()) {
-            control::doing(ctx, doing);
+        match read(ctx, |progress| progress.condition.clone()) {
+            Condition::Running { doing: words } | Condition::Waiting { reason: words, .. } => {
+                control::details(ctx, &words)
+            }
+            _ => {}
         }
     }
     if still { seen.sight } else { Sight::Fine }
+}
+
+/// Has both stores watched from now on, which the source is kept written for; or anew, after the operator was asked. A run of
+/// an earlier release goes on without.
+pub(crate) fn watch_both(ctx: &Ctx) {
+    if ctx.patched(patch::WATCHED_WHILE_WARM) {
+        change(ctx, |progress| progress.guard.look_again());
+    }
+}
+
+/// Lets the time in which the source is kept written end, or asks the operator first. A source that fails is left then, which
+/// ends what it fails at. A target that fails is not left alone: it is waited for what the guard says of it.
+pub(crate) async fn both_kept(ctx: &Ctx) -> Result<(), Halt> {
+    control::until_or_cancelled(ctx, |progress| {
+        progress.back.is_some() || !progress.guard.is_undecided()
+    })
+    .await;
+    control::checkpoint(ctx).await?;
+    let asked = read(ctx, |progress| {
+        progress.warm.asks(&progress.guard, &progress.spec.cluster.frontend)
+    });
+    asked.map_or(Ok(()), |problem| Err(problem.into()))
 }
 
 fn note(ctx: &Ctx, entry: String) {

@@ -87,4 +87,6 @@ pub mod failure {
 pub mod patch {
     /// An order that fails is not tried again once the way back is ordered.
     pub const FAILING_ORDERS_END: &str = "failing-orders-end-on-the-way-back";
+    /// Both stores are watched while the source is kept written after promote.
+    pub const WATCHED_WHILE_WARM: &str = "watched-while-warm";
 }

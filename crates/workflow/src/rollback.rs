@@ -1,6 +1,7 @@
 //! The way back: every file byte for byte as it was, in an order in which no write is lost.
 
 use crossfade_plan::{
+    message::Side,
     order::{Answers, ProveReads, ProveWrites},
     problem::Problem,
     progress::{Condition, CutoverProgress, HostState},
@@ -152,5 +153,10 @@ async fn source_is_written(ctx: &Ctx) -> Result<(), Vec<Problem>> {
         options::work("canaries on every history shard"),
     )
     .await?;
+    change(ctx, |progress| {
+        if progress.guard.failing() == Some(Side::Source) {
+            progress.guard.failing_since = None;
+        }
+    });
     Ok(())
 }

@@ -1,11 +1,15 @@
-//! Watching whether the server's writes reach the target.
+//! Watching whether the server's writes reach the target, and while the source is kept written after promote, both stores.
 //!
 //! Each look asks the target whether it can be written, has the server write canaries on some shards and looks for them in
 //! both stores, and counts the dead letters. A canary that is in the source and not in the target says that the target
 //! fails. One that is in neither says so only when the target itself cannot be written: tasks that hang at the target hold
 //! up the source's. Whatever cannot be asked (the cluster restarts, the source is away) says nothing.
+//!
+//! While the source is kept written, a canary that the target has and the source has not says that the source fails, and so
+//! does a source that cannot be read. It is not asked whether it can be written: the server's user may, where ours may only
+//! read it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
 
 use crossfade_cluster::{
     ExecutionKey, Frontend,
@@ -13,7 +17,8 @@ use crossfade_cluster::{
 };
 use crossfade_plan::{
     guard::{Sight, WatchWrites, Watched},
-    problem::Problem,
+    message::Side,
+    problem::{Code, Problem},
     settings::WritingMode,
 };
 use crossfade_visibility::{
@@ -45,8 +50,8 @@ const WRITABLE_TWICE: u32 = 2;
 enum Look {
     /// Written, as far as canaries can tell, when the look began.
     Proven,
-    /// The target fails.
-    Failing(String),
+    /// A store fails.
+    Failing(Side, String),
     /// Nothing can be said.
     Unknown(String),
 }
@@ -71,6 +76,7 @@ async fn watch_both(order: &WatchWrites, beat: &Beat, end: Instant) -> Result<Wa
         at: Timestamp::now(),
         proven: order.proven,
         failing_since: order.failing_since.or(earlier),
+        fails: order.fails,
         why: None,
         dead_letters: order.dead_letters,
     };
@@ -85,24 +91,32 @@ async fn watch_both(order: &WatchWrites, beat: &Beat, end: Instant) -> Result<Wa
                 seen.failing_since = None;
                 beat.doing(format!("both stores were written at {began}"));
             }
-            Look::Failing(why) => {
+            Look::Failing(store, why) => {
+                // Where it is the other store now, that one's time begins.
+                seen.failing_since = seen.failing_since.filter(|_| seen.fails == store);
                 let since = *seen.failing_since.get_or_insert(began);
-                beat.doing(format!("the target fails since {since}: {why}"));
+                beat.doing(format!("the {store} fails since {since}: {why}"));
+                seen.fails = store;
                 seen.why = Some(why);
             }
-            Look::Unknown(why) => beat.doing(format!("nobody can tell whether the target is written: {why}")),
+            Look::Unknown(why) => beat.doing(format!("nobody can tell whether the stores are written: {why}")),
         }
         beat.show(|heartbeat| heartbeat.cursor = seen.failing_since.map(|since| since.to_string()));
         seen.dead_letters = dead_letters(order).await.unwrap_or(seen.dead_letters);
         let given_up = seen.dead_letters > order.dead_letters;
         seen.sight = match seen.failing_since {
+            _ if order.kept && seen.dead_letters > 0 => Sight::Lost,
             None => Sight::Fine,
             Some(since) if given_up || seen.at.duration_since(since) >= budget => Sight::Lost,
             Some(_) => Sight::Failing,
         };
         // A queue that keeps growing for another reason is told now and then.
         let told_before = begun.elapsed() < TOLD_AGAIN && seen.failing_since.is_none();
-        let news = seen.failing_since.is_some() != order.failing_since.is_some() || (given_up && !told_before);
+        let told = (
+            order.failing_since.map(|_| order.fails),
+            seen.failing_since.map(|_| seen.fails),
+        );
+        let news = told.0 != told.1 || (given_up && !told_before);
         if news || seen.sight == Sight::Lost || wait(beat, next, end).await {
             return Ok(seen);
         }
@@ -117,6 +131,7 @@ async fn await_target(order: &WatchWrites, beat: &Beat, end: Instant) -> Result<
         at: Timestamp::now(),
         proven: order.proven,
         failing_since: order.failing_since,
+        fails: order.fails,
         why: None,
         dead_letters: order.dead_letters,
     };
@@ -170,7 +185,7 @@ async fn look(order: &WatchWrites) -> Look {
         Err(problem) => return Look::Unknown(problem.message),
     };
     if let Some(why) = asked {
-        return Look::Failing(why);
+        return Look::Failing(Side::Target, why);
     }
     match canaries(order).await {
         Ok(look) => look,
@@ -195,10 +210,13 @@ async fn canaries(order: &WatchWrites) -> Result<Look, Problem> {
     let Some(namespace) = namespace else {
         return Ok(Look::Unknown(format!("Namespace `{name}` for canaries does not exist")));
     };
-    let source = stores::open_source(&order.context).await?.read();
+    let source = match stores::open_source(&order.context).await {
+        Ok(source) => source.read(),
+        Err(problem) => return source_fails(order, problem),
+    };
     let target = match stores::open_target(&order.context).await {
         Ok(target) => target.read(),
-        Err(problem) => return Ok(Look::Failing(problem.message)),
+        Err(problem) => return Ok(Look::Failing(Side::Target, problem.message)),
     };
     let now = Timestamp::now();
     let flock = Flock {
@@ -214,9 +232,19 @@ async fn canaries(order: &WatchWrites) -> Result<Look, Problem> {
     let turn = now.as_second().unsigned_abs() / spec.guard.interval.0.as_secs().max(1);
     let started = canary::start_some(&frontend, &flock, CANARIES, turn).await;
     let keys = started.map_err(|error| super::problems::canary(&error))?;
-    let look = await_canaries(&keys, &*source, &*target).await;
+    let look = await_canaries(order, &keys, &*source, &*target).await;
     remove(&frontend, name, &keys).await;
     look
+}
+
+/// What a source means that cannot be opened or read: it fails where it is kept written, unless it is this worker that does
+/// not find it.
+fn source_fails(order: &WatchWrites, problem: Problem) -> Result<Look, Problem> {
+    let unknown = matches!(problem.code, Code::ConfigUnreadable | Code::SecretMissing);
+    match order.kept && !unknown {
+        true => Ok(Look::Failing(Side::Source, problem.message)),
+        false => Err(problem),
+    }
 }
 
 /// What is left over is closed by the server in a while.
@@ -226,7 +254,12 @@ async fn remove(frontend: &Frontend, namespace: &str, keys: &[ExecutionKey]) {
     }
 }
 
-async fn await_canaries(canaries: &[ExecutionKey], source: &dyn Read, target: &dyn Read) -> Result<Look, Problem> {
+async fn await_canaries(
+    order: &WatchWrites,
+    canaries: &[ExecutionKey],
+    source: &dyn Read,
+    target: &dyn Read,
+) -> Result<Look, Problem> {
     let started = Timestamp::now();
     for key in canaries {
         let mut record = marker_record(&key.namespace_id, &key.workflow_id, &key.run_id, started);
@@ -240,27 +273,55 @@ async fn await_canaries(canaries: &[ExecutionKey], source: &dyn Read, target: &d
         .collect();
     let until = Instant::now() + SEEN_WITHIN;
     loop {
-        let at_target = match timeout(ANSWERS_WITHIN, target.versions(&keys)).await {
-            Ok(Ok(found)) => found.len(),
-            Ok(Err(error)) => return Ok(Look::Failing(stores::trouble(&error).message)),
-            Err(_) => return Ok(Look::Failing(format!("{} does not answer", target.describe()))),
+        let at_target = match seen_in(target, &keys).await {
+            Ok(found) => found,
+            Err(problem) => return Ok(Look::Failing(Side::Target, problem.message)),
         };
-        if at_target == keys.len() {
+        let is_over = Instant::now() >= until;
+        // Before promote the target alone is asked as long as it may be well.
+        if at_target == keys.len() && !order.kept {
             return Ok(Look::Proven);
         }
-        if Instant::now() >= until {
-            let at_source = source
-                .versions(&keys)
-                .await
-                .map_err(|error| stores::trouble(&error))?
-                .len();
-            let lacking = format!("{} has {at_target} of {} canaries", target.describe(), keys.len());
-            return Ok(if at_source > at_target {
-                Look::Failing(format!("{lacking}, and the source has {at_source}"))
-            } else {
-                Look::Unknown(format!("{lacking}, and the source has no more"))
-            });
+        if order.kept || is_over {
+            let at_source = match seen_in(source, &keys).await {
+                Ok(found) => found,
+                Err(problem) => return source_fails(order, problem),
+            };
+            if at_target == keys.len() && at_source == keys.len() {
+                return Ok(Look::Proven);
+            }
+            if is_over {
+                return Ok(lacking(order, keys.len(), (source, at_source), (target, at_target)));
+            }
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How many of the canaries a store has.
+async fn seen_in(store: &dyn Read, keys: &[Key]) -> Result<usize, Problem> {
+    match timeout(ANSWERS_WITHIN, store.versions(keys)).await {
+        Ok(Ok(found)) => Ok(found.len()),
+        Ok(Err(error)) => Err(stores::trouble(&error)),
+        Err(_) => Err(Problem::new(
+            Code::StoreUnreachable,
+            format!("{} does not answer", store.describe()),
+        )),
+    }
+}
+
+/// What it says that not every canary is in both stores.
+fn lacking(order: &WatchWrites, all: usize, source: (&dyn Read, usize), target: (&dyn Read, usize)) -> Look {
+    let words = |(store, found): (&dyn Read, usize)| format!("{} has {found} of {all} canaries", store.describe());
+    match target.1.cmp(&source.1) {
+        Ordering::Less => Look::Failing(
+            Side::Target,
+            format!("{}, and the source has {}", words(target), source.1),
+        ),
+        Ordering::Greater if order.kept => Look::Failing(
+            Side::Source,
+            format!("{}, and the target has {}", words(source), target.1),
+        ),
+        _ => Look::Unknown(format!("{}, and the source has no more", words(target))),
     }
 }

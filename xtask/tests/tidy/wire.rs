@@ -37,6 +37,7 @@ fn names_on_the_wire_stay() {
         (names::failure::REFUSED, "Refused"),
         (names::failure::ABORTED, "Aborted"),
         (names::patch::FAILING_ORDERS_END, "failing-orders-end-on-the-way-back"),
+        (names::patch::WATCHED_WHILE_WARM, "watched-while-warm"),
     ];
     for (name, pinned) in activities.iter().chain(&others) {
         assert_eq!(name, pinned);

@@ -11,7 +11,10 @@ use crossfade_plan::{
 use jiff::SignedDuration;
 
 use super::{configure, cutover, dual_write, everywhere, everywhere_read, verify, waves, without_dead_letters};
-use crate::control::{self, Ctx, Halt, change, checkpoint, read, rest_until};
+use crate::{
+    control::{self, Ctx, Halt, change, checkpoint, read, rest_until},
+    guard,
+};
 
 pub(crate) async fn promote(ctx: &Ctx) -> Result<(), Halt> {
     // The last moment at which a rollback costs nothing is the last moment to look. Once a host is promoted
@@ -76,23 +79,30 @@ async fn stay_warm(ctx: &Ctx, waves: &[Vec<Host>], keep_warm: Duration) -> Resul
         change(ctx, |progress| {
             progress.warm.since = Some(since);
             progress.warm.until = Some(until);
+            progress.guard.proven = Some(since);
+            progress.guard.failing_since = None;
             let entry = format!("the target is the primary on every host; the source stays written until {until}");
             progress.note(since, "migration", true, entry);
         });
     }
+    guard::watch_both(ctx);
     let until = read(ctx, |progress| progress.warm.until);
+    let reason = "the source stays written, so that going back needs no copy; `finish` ends this";
     change(ctx, |progress| {
         progress.condition = Condition::Waiting {
-            reason: "the source stays written, so that going back needs no copy; `finish` ends this".to_owned(),
+            reason: reason.to_owned(),
             until,
             next_wake_up: until,
         };
     });
+    control::details(ctx, reason);
     let why = "the source stays written";
-    rest_until(ctx, until, why, |progress| progress.warm.finish).await?;
+    rest_until(ctx, until, why, |progress| progress.warm.finish || progress.guard.lost).await?;
+    guard::both_kept(ctx).await?;
     let at = control::now(ctx);
     change(ctx, |progress| {
         progress.warm.over = true;
+        progress.guard.failing_since = None;
         let entry = "the source is left: it is not written any more from here on";
         progress.note(at, "migration", true, entry);
     });
