@@ -92,6 +92,13 @@ impl Ledger {
         }
     }
 
+    /// What an attribute of the run is to be now, as JSON.
+    #[must_use]
+    pub fn attribute(&self, run_id: &str, name: &str) -> Option<String> {
+        let entries = self.lock();
+        entries.get(run_id)?.attributes.get(name).map(ToString::to_string)
+    }
+
     /// Every entry as it is now.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {

@@ -353,12 +353,12 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits until an open order carries what it was last touched with.
+    /// Waits until an open order carries what it was last touched with. Where traffic goes on that may be touched meanwhile.
     async fn applied(&self, entry: &Entry, deadline: Instant) -> Result<()> {
-        let Some(quantity) = entry.attributes.get("Quantity").map(ToString::to_string) else {
-            return Ok(());
-        };
         loop {
+            let Some(quantity) = self.ledger.attribute(&entry.run_id, "Quantity") else {
+                return Ok(());
+            };
             let described = self.calls.describe(&entry.workflow_id, &entry.run_id).await?;
             let found = described
                 .and_then(|info| info.search_attributes)
