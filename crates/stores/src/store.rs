@@ -101,8 +101,8 @@ impl Store {
         self.read.clone()
     }
 
-    /// What the store takes. Nothing is written, nor opened for writing, before the first write. A store of a family that
-    /// newer servers have no more (Cassandra, standard SQL) refuses every write.
+    /// What the store takes. Nothing is written before the first write, nor opened for writing unless somebody has it made
+    /// ready. A store of a family that newer servers have no more (Cassandra, standard SQL) refuses every write.
     pub fn write(&self) -> Arc<dyn Write> {
         self.write.clone()
     }

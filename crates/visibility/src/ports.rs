@@ -140,6 +140,12 @@ pub trait Write: Send + Sync {
     /// The store for people: kind, place and database, never a secret.
     fn describe(&self) -> String;
 
+    /// Makes ready for a write to come: where the store is far away, connections take a while, which may pass while the first
+    /// records are read. Whoever does not ask for it, or does not wait for it, only waits at the first write.
+    async fn make_ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Inserts records that are absent and replaces those of a *lower* version; never touches an equal or later one. In
     /// a store without versions it only inserts. A record without a version is written as version 0. Of several records
     /// with one key the latest version counts. Gives the number that changed. After an error some may be written.
@@ -170,6 +176,10 @@ pub trait Write: Send + Sync {
 impl<W: Write + ?Sized> Write for Arc<W> {
     fn describe(&self) -> String {
         (**self).describe()
+    }
+
+    async fn make_ready(&self) -> Result<(), Error> {
+        (**self).make_ready().await
     }
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {

@@ -23,6 +23,9 @@ pub(crate) async fn run(order: &CopyRecords, beat: &Beat) -> Result<Copied, Prob
     let began = Instant::now();
     let until = began + Duration::from_secs(order.budget_seconds);
     let stores = stores::open(&order.context).await?;
+    let writes = stores.target.write();
+    // What is wrong with it is said when something is written.
+    tokio::spawn(async move { writes.make_ready().await });
     let reins = Reins::take(&order.context.spec, order.throttle, &stores, order.records_per_second).await?;
     let source = PacedRead::new(stores.source.read(), reins.source.clone());
     let target = stores.target.read();

@@ -35,11 +35,12 @@ pub(crate) struct Pair {
     pub(crate) target: Store,
 }
 
-/// Opens both stores.
+/// Opens both stores, at the same time: where they are far away each takes a while.
 pub(crate) async fn open(context: &Context) -> Result<Pair, Problem> {
+    let (source, target) = tokio::join!(open_source(context), open_target(context));
     Ok(Pair {
-        source: open_source(context).await?,
-        target: open_target(context).await?,
+        source: source?,
+        target: target?,
     })
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossfade_visibility::ports;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use super::fault;
@@ -75,11 +76,19 @@ impl Session {
     }
 }
 
-/// A connection that is made when first needed and again when it was lost. One call at a time.
+/// The most connections of a kind: four slices at once, each of which reads a page while another one of it is looked up, or
+/// written, have one for each call. More only queue inside a store, which has others to serve.
+const MOST: usize = 8;
+
+/// Connections of one kind. One is made when all that there are have something to do, and again when one was lost: of a store
+/// that is far away nearly all of a call is waiting, and calls that waited for each other besides would add up.
 pub(super) struct Lane {
     entry: Arc<PostgresEntry>,
     read_only: bool,
-    session: Mutex<Option<Session>>,
+    /// One for each connection that there may be.
+    calls: Semaphore,
+    /// Those that have nothing to do.
+    idle: Mutex<Vec<Session>>,
 }
 
 impl Lane {
@@ -87,7 +96,8 @@ impl Lane {
         Self {
             entry,
             read_only,
-            session: Mutex::new(None),
+            calls: Semaphore::new(MOST),
+            idle: Mutex::default(),
         }
     }
 
@@ -96,14 +106,33 @@ impl Lane {
         Self::new(self.entry.clone(), self.read_only)
     }
 
-    /// Connects now if there is no connection, so that what is wrong is said by its kind.
+    /// A session for the caller alone, connected now if none is idle, so that what is wrong is said by its kind.
     pub(super) async fn open(&self) -> Result<SessionGuard<'_>, OpenError> {
-        let mut session = self.session.lock().await;
-        if session.as_ref().is_none_or(|session| session.client.is_closed()) {
-            *session = None;
-            *session = Some(connect(&self.entry, self.read_only).await?);
-        }
-        Ok(SessionGuard(session))
+        let call = self.calls.acquire().await.map_err(|_| OpenError::Unreachable {
+            store: self.entry.describe(),
+            reason: "it is being closed".to_owned(),
+        })?;
+        let idle = self.take();
+        let session = match idle {
+            Some(session) => session,
+            None => connect(&self.entry, self.read_only).await?,
+        };
+        Ok(SessionGuard {
+            lane: self,
+            session: Some(session),
+            _call: call,
+        })
+    }
+
+    /// One that has nothing to do, and is not lost.
+    fn take(&self) -> Option<Session> {
+        let mut idle = self.idle();
+        idle.retain(|session| !session.client.is_closed());
+        idle.pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, for calls of a port.
@@ -130,20 +159,31 @@ impl Lane {
     }
 }
 
-/// The session of a lane, for one call. It is there for as long as the guard lives.
-pub(super) struct SessionGuard<'a>(MutexGuard<'a, Option<Session>>);
+/// A session of a lane, for one call. It is there for as long as the guard lives, and for the next call afterwards.
+pub(super) struct SessionGuard<'a> {
+    lane: &'a Lane,
+    session: Option<Session>,
+    _call: SemaphorePermit<'a>,
+}
 
 impl SessionGuard<'_> {
     pub(super) fn get(&mut self) -> Result<&mut Session, ports::Error> {
-        self.0.as_mut().ok_or_else(|| ports::Error::Unreachable {
+        self.session.as_mut().ok_or_else(|| ports::Error::Unreachable {
             store: "PostgreSQL".to_owned(),
             reason: "the connection is gone".to_owned(),
         })
     }
 
-    /// Ends the session; the next call of the lane begins another.
+    /// Ends the session; no other call gets it.
     pub(super) fn discard(&mut self) {
-        *self.0 = None;
+        self.session = None;
+    }
+}
+
+impl Drop for SessionGuard<'_> {
+    fn drop(&mut self) {
+        // Before the call is over: whoever waits for it finds the session.
+        self.lane.idle().extend(self.session.take());
     }
 }
 
@@ -222,24 +262,21 @@ where
     client
 }
 
-/// Applies the entry's run-time parameters, as the server's drivers do with attributes that they do not know.
+/// Applies the entry's run-time parameters, as the server's drivers do with attributes that they do not know. All at once, and
+/// without preparing it: to a store that is far away each journey counts.
 async fn configure(client: &Client, entry: &PostgresEntry, read_only: bool) -> Result<(), tokio_postgres::Error> {
-    let set = "SELECT set_config($1, $2, false)";
     let timeout = if read_only { READ_TIMEOUT } else { WRITE_TIMEOUT };
-    for (name, value) in SESSION.into_iter().chain([timeout]) {
-        client.execute(set, &[&name, &value]).await?;
-    }
-    for (name, value) in entry
-        .attributes
-        .iter()
-        .filter(|(name, _)| !DRIVER_ONLY.contains(&name.as_str()))
-    {
-        client.execute(set, &[name, value]).await?;
-    }
-    if read_only {
-        client.execute(set, &[&"default_transaction_read_only", &"on"]).await?;
-    }
-    Ok(())
+    let theirs = entry.attributes.iter().map(|(name, value)| (&**name, &**value));
+    let theirs = theirs.filter(|(name, _)| !DRIVER_ONLY.contains(name));
+    let reads = read_only.then_some(("default_transaction_read_only", "on"));
+    let settings = SESSION.into_iter().chain([timeout]).chain(theirs).chain(reads);
+    let (names, values): (Vec<&str>, Vec<&str>) = settings.unzip();
+    let set = include_str!("../../sql/postgres/session.sql");
+    let texts = Type::TEXT_ARRAY;
+    client
+        .query_typed(set, &[(&names, texts.clone()), (&values, texts)])
+        .await
+        .map(drop)
 }
 
 /// Why a connection did not come about, by its remedy.

@@ -38,7 +38,7 @@ const PROBE: &str = "00000000-0000-0000-0000-000000000000";
 pub(super) async fn columns(store: &str, session: &mut Session) -> Result<Columns, ports::Error> {
     let rows = session
         .client
-        .query(include_str!("../../sql/postgres/columns.sql"), &[])
+        .query_typed(include_str!("../../sql/postgres/columns.sql"), &[])
         .await;
     let rows = rows.map_err(|error| fault::of(store, &error))?;
     Ok(Columns::new(rows.iter().filter_map(|row| row.try_get(0).ok())))

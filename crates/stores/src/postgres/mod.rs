@@ -187,11 +187,16 @@ impl Postgres {
     }
 
     async fn learn_order(&self) -> Result<(), Error> {
-        let yes = |rows: Vec<Row>| rows.first().is_some_and(|row| row.try_get(0).unwrap_or(false));
-        let in_byte_order = yes(self
-            .query(include_str!("../../sql/postgres/byte_order.sql"), &[])
-            .await?);
-        if !in_byte_order && yes(self.query(include_str!("../../sql/postgres/odd_key.sql"), &[]).await?) {
+        let mut guard = self.reads.session().await?;
+        let client = &guard.get()?.client;
+        // Asked once, and therefore not prepared, which would be a journey more.
+        let ask = async |statement: &str| {
+            let row = client.query_typed_opt(statement, &[]).await;
+            let row = row.map_err(|error| self.fault(&error))?;
+            Ok::<bool, Error>(row.is_some_and(|row| row.try_get(0).unwrap_or(false)))
+        };
+        let in_byte_order = ask(include_str!("../../sql/postgres/byte_order.sql")).await?;
+        if !in_byte_order && ask(include_str!("../../sql/postgres/odd_key.sql")).await? {
             self.sort_by_bytes.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -383,6 +388,12 @@ impl Read for Postgres {
 impl Write for Postgres {
     fn describe(&self) -> String {
         self.name.clone()
+    }
+
+    async fn make_ready(&self) -> Result<(), Error> {
+        let mut guard = self.writes.session().await?;
+        let prepared = guard.get()?.prepare(&self.copy).await;
+        prepared.map(drop).map_err(|error| self.fault(&error))
     }
 
     async fn put(&self, records: &[Record]) -> Result<u64, Error> {

@@ -144,7 +144,7 @@ impl Postgres {
         let Ok(session) = guard.get() else { return };
         let believed = session
             .client
-            .query_one(include_str!("../../sql/postgres/estimate.sql"), &[])
+            .query_typed_one(include_str!("../../sql/postgres/estimate.sql"), &[])
             .await;
         let believed = believed.and_then(|row| row.try_get::<_, i64>(0));
         if believed.is_ok_and(|records| records.saturating_mul(5) < i64::try_from(written).unwrap_or(i64::MAX)) {

@@ -141,3 +141,44 @@ async fn a_table_that_takes_no_copy_is_written_by_statements() {
     assert_eq!(store.write().put(&records(0..200)).await.expect("put"), 200);
     assert_eq!(store.write().put(&records(100..300)).await.expect("put"), 100);
 }
+
+/// Of a store that is far away nearly all of a call is waiting: calls of one process must not wait for each other as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_waits_keeps_no_other_waiting() {
+    let store = opened(&postgres().visibility("bulk_waits", "v1.13")).await;
+    postgres().execute(
+        "bulk_waits",
+        "CREATE TABLE gate (); \
+         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           WHILE NOT EXISTS (SELECT FROM public.gate) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NEW; END $$; \
+         CREATE TRIGGER wait BEFORE INSERT ON executions_visibility FOR EACH ROW \
+           WHEN (NEW.workflow_type_name = 'Waits') EXECUTE FUNCTION wait(); \
+         GRANT SELECT ON gate TO PUBLIC",
+    );
+    let waits: Vec<Record> = records(0..40)
+        .iter()
+        .map(|record| with_version(record, 1, "Waits"))
+        .collect();
+    let write = store.write();
+    let waiting = tokio::spawn(async move { write.put(&waits).await });
+    let asleep = "SELECT pid::text FROM pg_stat_activity WHERE datname = 'bulk_waits' AND wait_event = 'PgSleep'";
+    let within = std::time::Duration::from_secs(30);
+    let it_waits = async {
+        while postgres().ask("bulk_waits", asleep).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(within, it_waits)
+        .await
+        .expect("the first write to wait");
+    let others = async {
+        assert_eq!(store.write().put(&records(40..80)).await.expect("put"), 40);
+        let keys: Vec<_> = records(0..80).into_iter().map(|record| record.key).collect();
+        assert_eq!(store.read().get(&keys).await.expect("get").len(), 40);
+    };
+    tokio::time::timeout(within, others)
+        .await
+        .expect("the others not to wait for it");
+    postgres().execute("bulk_waits", "INSERT INTO gate DEFAULT VALUES");
+    assert_eq!(waiting.await.expect("no panic").expect("put"), 40);
+}
