@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
     #[arg(value_enum)]
     name: Name,
 
-    /// What is passed on: --records N, --rounds N, --without-peers, --instructions; for scale --records N, --workers 1,2,4 and
-    /// --distance-ms N.
+    /// What is passed on: --records N, --rounds N, --without-peers, --instructions; for scale --records N, --workers 1,2,4,1x4
+    /// and --distance-ms N.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask bench scale`: the copy of a whole migration, shared out among one, two and four worker processes, with both
 //! stores far away.
 //!
-//! A real cluster, and for each number of workers one migration to a database of its own: its records are copied in slices,
-//! which all workers of the task queue take, as many at once as there are workers. What is measured is the time between the
+//! A real cluster, and for each crew of workers one migration to a database of its own: its records are copied in slices,
+//! which all workers of the task queue take, as many at once as there are workers, or one worker alone. What is measured is the time between the
 //! first slice that is ordered and the last answer, by the workflow's own history. The stores are near until then: a proxy
 //! between them and the workers holds everything back from the gate before the copy to its end, so that waiting is
 //! what takes the time, and not this machine's processors, which all workers, the cluster and both stores share.
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -49,11 +50,12 @@ const MEMO: &str = "0a440a046e6f7465123c0a160a08656e636f64696e67120a6a736f6e2f70
 #[command(name = "cargo xtask bench scale")]
 struct Options {
     /// How many records.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
     records: u64,
-    /// How many worker processes, one migration after another; the first one's time makes the bound of the others.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,4", value_parser = clap::value_parser!(u32).range(1..=16))]
-    workers: Vec<u32>,
+    /// How many worker processes, one migration after another, each with one slice at once, or with N of them where it says
+    /// `WORKERSxN`; the first one's time makes the bound of the others.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,1x4")]
+    workers: Vec<Crew>,
     /// How far the stores are, one way, in milliseconds.
     #[arg(long, default_value_t = 100)]
     distance_ms: u64,
@@ -62,11 +64,43 @@ struct Options {
     output: PathBuf,
 }
 
+/// Who copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crew {
+    workers: u32,
+    /// Slices that each works on at once.
+    each: u32,
+}
+
+impl Crew {
+    fn at_once(self) -> u32 {
+        self.workers * self.each
+    }
+}
+
+impl FromStr for Crew {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| match text.parse() {
+            Ok(number @ 1..=16) => Ok(number),
+            _ => Err(format!("{text:?} is no number from 1 to 16")),
+        };
+        let (workers, each) = text.split_once('x').unwrap_or((text, "1"));
+        Ok(Self {
+            workers: number(workers)?,
+            each: number(each)?,
+        })
+    }
+}
+
 /// What one migration's copy took.
 struct Run {
-    workers: u32,
+    crew: Crew,
     /// From the first slice's order to the last answer.
     seconds: f64,
+    /// How much of that time slices were under way, of as many as might be at once.
+    busy: f64,
     /// Slices by the worker that copied them.
     slices: BTreeMap<String, usize>,
     /// Time on processors of all workers, from the gate before the copy to its end.
@@ -120,9 +154,9 @@ async fn measure(options: &Options) -> Result<()> {
     let tools: Vec<(&str, &str)> = tools.iter().map(|(name, path)| (*name, path.as_str())).collect();
     let mut stand = Stand::with(Scene::of(plan, &tools).await?, options).await?;
     let mut runs: Vec<Run> = Vec::new();
-    for (number, workers) in (1..).zip(&options.workers) {
+    for (number, crew) in (1..).zip(&options.workers) {
         let is_last = number == options.workers.len();
-        runs.push(stand.migrate(number, *workers, &tools, is_last).await?);
+        runs.push(stand.migrate(number, *crew, &tools, is_last).await?);
     }
     stand.scene.finish()?;
     tell(options, &runs)
@@ -159,9 +193,9 @@ impl<'a> Stand<'a> {
         })
     }
 
-    /// One migration up to the end of its copy, by so many workers; then back to where it began, unless it is the last.
-    async fn migrate(&mut self, number: usize, workers: u32, tools: &[(&str, &str)], is_last: bool) -> Result<Run> {
-        note(&format!("{}: starting", words(workers)));
+    /// One migration up to the end of its copy; then back to where it began, unless it is the last.
+    async fn migrate(&mut self, number: usize, crew: Crew, tools: &[(&str, &str)], is_last: bool) -> Result<Run> {
+        note(&format!("{}: starting", words(crew)));
         let (id, database) = (format!("scale-{number}"), format!("visibility_{number}"));
         let (postgres, _) = self.scene.testbed.postgres_server().context("no PostgreSQL")?;
         postgres.create_database(&database).await?;
@@ -171,7 +205,7 @@ impl<'a> Stand<'a> {
             self.scene.worker.again(&self.scene.testbed)?;
         }
         let mut others = Vec::new();
-        for other in 2..=workers {
+        for other in 2..=crew.workers {
             let name = format!("worker-{number}-{other}");
             others.push(Worker::of_hosts(&name, &self.scene.testbed, &[], tools)?);
         }
@@ -182,10 +216,10 @@ impl<'a> Stand<'a> {
             .await?;
         }
         let operator = self.scene.operator.clone();
-        operator.start(&id, &self.spec(number, &database, workers)).await?;
+        operator.start(&id, &self.spec(number, &database, crew)).await?;
         operator.at_gate(&id, "existing-records").await?;
 
-        note(&format!("{}: copying", words(workers)));
+        note(&format!("{}: copying", words(crew)));
         let before = processors(&self.scene.worker, &others)?;
         self.distance.set(Duration::from_millis(self.options.distance_ms));
         operator.approve(&id, "existing-records").await?;
@@ -205,15 +239,17 @@ impl<'a> Stand<'a> {
         let slices = activities(&client, NAMESPACE, &id, COPY).await?;
         self.is_whole(&database).await?;
         if !is_last {
-            note(&format!("{}: going back", words(workers)));
+            note(&format!("{}: going back", words(crew)));
             operator.signal(&id, "rollback", None).await?;
             let report = operator.end(&self.scene.testbed, &id).await?.completed()?;
             ensure!(report["result"] == "rolled-back", "{report:#}");
         }
         others.iter_mut().try_for_each(Worker::kill)?;
+        let seconds = seconds(&slices)?;
         Ok(Run {
-            workers,
-            seconds: seconds(&slices)?,
+            crew,
+            seconds,
+            busy: under_way(&slices) / (seconds * f64::from(crew.at_once())),
             slices: by_worker(&slices),
             cpu_seconds,
             peak_rss_mb,
@@ -222,9 +258,10 @@ impl<'a> Stand<'a> {
 
     /// Both stores by way of the proxy, two gates around the copy, and nothing that would make it go slower on its own: a
     /// far store answers late, which counts as pressure.
-    fn spec(&self, number: usize, database: &str, workers: u32) -> Value {
+    fn spec(&self, number: usize, database: &str, crew: Crew) -> Value {
         let options = self.options;
-        let most = options.workers.iter().copied().max().unwrap_or(workers);
+        let most = options.workers.iter().copied().map(Crew::at_once).max();
+        let most = most.unwrap_or(crew.at_once());
         // The cluster's own records, a few, make no slice more.
         let slices = u64::from(most) * SLICES_EACH;
         let mut spec = self.scene.testbed.spec();
@@ -237,7 +274,7 @@ impl<'a> Stand<'a> {
         spec["target"]["name"] = json!(format!("visibility-{number}"));
         spec["gates"] = json!(["existing-records", "verify"]);
         spec["copy"] = json!({"defer_indexes": "always"});
-        spec["slices"] = json!({"at_once": workers, "records": options.records.div_ceil(slices) + slices});
+        spec["slices"] = json!({"at_once": crew.at_once(), "records": options.records.div_ceil(slices) + slices});
         spec["throttle"] = json!({"automatic": false});
         spec
     }
@@ -288,6 +325,12 @@ fn seconds(slices: &[Activity]) -> Result<f64> {
     Ok(last.duration_since(first).unwrap_or_default().as_secs_f64())
 }
 
+/// Seconds of all slices together.
+fn under_way(slices: &[Activity]) -> f64 {
+    let took = |slice: &Activity| slice.completed.duration_since(slice.scheduled).unwrap_or_default();
+    slices.iter().map(took).sum::<Duration>().as_secs_f64()
+}
+
 fn by_worker(slices: &[Activity]) -> BTreeMap<String, usize> {
     slices.iter().fold(BTreeMap::new(), |mut by_worker, slice| {
         *by_worker.entry(slice.worker.clone()).or_default() += 1;
@@ -298,33 +341,34 @@ fn by_worker(slices: &[Activity]) -> BTreeMap<String, usize> {
 /// Prints what was measured and writes it down.
 fn tell(options: &Options, runs: &[Run]) -> Result<()> {
     let first = runs.first().context("nothing was measured")?;
-    let alone = first.seconds * f64::from(first.workers);
+    let alone = first.seconds * f64::from(first.crew.at_once());
     let mut cases = Vec::new();
     fact(&format!(
         "{} ms to the stores, {} ms back\n",
         options.distance_ms, options.distance_ms
     ));
     fact(
-        "| case | records | seconds | records/s | bound s | ratio | speed-up | peak MB | µs of a processor a record | slices by worker |",
+        "| case | records | seconds | records/s | bound s | ratio | speed-up | peak MB | µs of a processor a record | slices under way | slices by worker |",
     );
-    fact("|---|---|---|---|---|---|---|---|---|---|");
+    fact("|---|---|---|---|---|---|---|---|---|---|---|");
     for run in runs {
-        let bound = alone / f64::from(run.workers);
+        let bound = alone / f64::from(run.crew.at_once());
         let ratio = run.seconds / bound;
         let slices: Vec<String> = run.slices.values().map(usize::to_string).collect();
         fact(&format!(
-            "| {} | {} | {:.2} | {:.0} | {bound:.2} | {ratio:.2} | {:.2} | {:.0} | {:.0} | {} |",
-            words(run.workers),
+            "| {} | {} | {:.2} | {:.0} | {bound:.2} | {ratio:.2} | {:.2} | {:.0} | {:.0} | {:.0} % | {} |",
+            words(run.crew),
             options.records,
             run.seconds,
             options.records as f64 / run.seconds,
             first.seconds / run.seconds,
             run.peak_rss_mb,
             1e6 * run.cpu_seconds / options.records as f64,
+            100.0 * run.busy,
             slices.join(" + "),
         ));
         cases.push(json!({
-            "case": words(run.workers),
+            "case": words(run.crew),
             "records": options.records,
             "seconds": thousandths(run.seconds),
             "bound_seconds": thousandths(bound),
@@ -339,8 +383,12 @@ fn tell(options: &Options, runs: &[Run]) -> Result<()> {
     fs::write(&file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn words(workers: u32) -> String {
-    format!("{workers} worker{}", if workers == 1 { "" } else { "s" })
+fn words(Crew { workers, each }: Crew) -> String {
+    let workers = format!("{workers} worker{}", if workers == 1 { "" } else { "s" });
+    match each {
+        1 => workers,
+        _ => format!("{workers}, {each} slices at once"),
+    }
 }
 
 fn thousandths(value: f64) -> f64 {
@@ -394,5 +442,17 @@ mod tests {
         assert!((seconds(&slices).unwrap() - 20.0).abs() < f64::EPSILON);
         assert_eq!(by_worker(&slices).into_values().collect::<Vec<_>>(), [2, 1]);
         assert!(seconds(&[]).is_err());
+        assert!((under_way(&slices) - 33.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_crew_is_workers_and_slices() {
+        let crew = |text: &str| text.parse::<Crew>().map(|crew| (crew.at_once(), words(crew)));
+        assert_eq!(crew("1"), Ok((1, "1 worker".to_owned())));
+        assert_eq!(crew("4"), Ok((4, "4 workers".to_owned())));
+        assert_eq!(crew("2x4"), Ok((8, "2 workers, 4 slices at once".to_owned())));
+        for refused in ["", "0", "17", "1x", "x4", "1x0", "1x2x3"] {
+            assert!(crew(refused).is_err(), "{refused}");
+        }
     }
 }
