@@ -1,7 +1,8 @@
-//! A server in a pod of Kubernetes: its files are keys of ConfigMaps, and it is restarted by rolling its Deployment out.
+//! A server in a pod of Kubernetes: its files are keys of a Secret and a ConfigMap, and it is restarted by rolling its
+//! Deployment out.
 //!
-//! The control plane is real; the kubelet is played: for each pod that the ReplicaSet's controller makes it writes what the
-//! ConfigMaps hold into the folders that are mounted, starts a real server, and calls the pod ready when that listens.
+//! The control plane is real; the kubelet is played: for each pod that the ReplicaSet's controller makes it writes what
+//! these hold into the folders that are mounted, starts a real server, and calls the pod ready when that listens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::migration::{is, stage};
+use e2e::migration::{Planted, is, raw_history, stage};
 use e2e::scene::{Scene, is_clean, judged, says};
 use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
 use e2e::servers::cache::Cache;
@@ -20,18 +21,25 @@ use e2e::servers::kubernetes::Kubernetes;
 use e2e::servers::kubernetes::kubelet::{Fate, Kubelet, Runs};
 use e2e::servers::processes::{Processes, Running, Signal};
 use e2e::servers::progress::Lines;
-use e2e::testbed::{Engine, NAMESPACE, TARGET_NAME};
+use e2e::testbed::{Engine, NAMESPACE, Plan, TARGET_NAME};
+use e2e::told::tells_no_secret;
 use e2e::traffic::Traffic;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-const CONFIG: &str = "configmap/temporal-config/production.yaml";
+const CONFIG: &str = "secret/temporal-config/production.yaml";
 const DYNAMIC: &str = "configmap/temporal-dynamic-config/dynamic_config.yaml";
 
 /// The last words of a server that does not start.
 const REFUSAL: &str = "unable to load configuration";
+
+/// What stands in the server's file already, and what the worker is given for the target; SQLite asks for neither.
+const SOURCES_PASSWORD: &str = r#"0ld's "secret"\ü%2F?&+:@#{x}"#;
+const TARGETS_PASSWORD: &str = r#"n3w's "secret"\ü%2F?&+:@#{y}"#;
+/// The variable that carries the target's to the worker.
+const VARIABLE: &str = "NEW_STORE_PASSWORD";
 
 /// The manifest that operators are given.
 const RBAC: &str = include_str!("../../deploy/kubernetes/rbac.yaml");
@@ -40,8 +48,10 @@ const RBAC: &str = include_str!("../../deploy/kubernetes/rbac.yaml");
 async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let plane = Kubernetes::start(&Lines::default()).await?;
     plane.namespace("temporal").await?;
-    plane.create_all(RBAC).await?;
-    let mut scene = Scene::on(Engine::Sqlite).await?;
+    // "For config in Secrets the same two rules with `secrets`."
+    let rights = RBAC.replace("resources: [configmaps]", "resources: [configmaps, secrets]");
+    plane.create_all(&rights).await?;
+    let mut scene = Scene::of(Plan::new(Engine::Sqlite), &[(VARIABLE, TARGETS_PASSWORD)]).await?;
     let (operator, testbed) = (&scene.operator, &scene.testbed);
     let traffic = Traffic::begin(testbed.frontend(), NAMESPACE).await?;
     traffic.existing(60).await?;
@@ -52,16 +62,19 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let inside = mounted.join("dynamic_config/dynamic_config.yaml");
     let config =
         fs::read_to_string(&host.config)?.replace(&dynamic.display().to_string(), &inside.display().to_string());
+    let config = with_a_password(&config);
     let dynamic = fs::read_to_string(dynamic)?;
     host.stop()?;
-    for (name, key, text) in [
-        ("temporal-config", "production.yaml", &config),
-        ("temporal-dynamic-config", "dynamic_config.yaml", &dynamic),
-    ] {
-        plane
-            .create(&of_helm("ConfigMap", "v1", name, json!({"data": {key: text}})))
-            .await?;
-    }
+    let (secret, map) = (
+        json!({"stringData": {"production.yaml": config}}),
+        json!({"data": {"dynamic_config.yaml": dynamic}}),
+    );
+    plane
+        .create(&of_helm("Secret", "v1", "temporal-config", secret))
+        .await?;
+    plane
+        .create(&of_helm("ConfigMap", "v1", "temporal-dynamic-config", map))
+        .await?;
     // The dynamic config is mounted by subPath at first: a mistake that no error would ever tell of.
     plane.create(&deployment(&mounted, true)).await?;
     let client = plane.client().await?;
@@ -76,6 +89,8 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         .display()
         .to_string();
     let mut spec = scene.spec_with(&json!({"gates": ["promote"]}));
+    spec["target"]["datastore"]["sql"]["user"] = json!("mover");
+    spec["target"]["datastore"]["sql"]["password"] = json!({"env": VARIABLE});
     spec["cluster"]["dynamic_config"] = json!(DYNAMIC);
     spec["cluster"]["hosts"][0]["config"] = json!(CONFIG);
     spec["cluster"]["hosts"][0]["restart"] = json!({"kubernetes": {
@@ -130,10 +145,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
             "The former config is back",
         ],
     )?;
-    ensure!(
-        data(&maps, "temporal-config", "production.yaml").await? == config,
-        "the former config is not back"
-    );
+    ensure!(static_config(&client).await? == config, "the former config is not back");
     refuses.store(false, Ordering::Relaxed);
 
     // Cured, it goes on; then the workflow is gone, and what is kept in Kubernetes is all there is.
@@ -164,10 +176,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         shown["done"] == false && shown["files"] == json!([CONFIG, DYNAMIC]),
         "{shown}"
     );
-    ensure!(
-        data(&maps, "temporal-config", "production.yaml").await? != config,
-        "the config is back already"
-    );
+    ensure!(static_config(&client).await? != config, "the config is back already");
     let theirs = data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? + "# frozen until Monday\n";
     let change = Patch::Merge(json!({"data": {"dynamic_config.yaml": theirs}}));
     maps.patch("temporal-dynamic-config", &PatchParams::default(), &change)
@@ -186,10 +195,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     let with_both = pod_names(&client).await?;
     let done = operator.crossfade(&command).await?;
     ensure!(done["done"] == true && done["next_steps"] == json!([]), "{done}");
-    ensure!(
-        data(&maps, "temporal-config", "production.yaml").await? == config,
-        "the config is another"
-    );
+    ensure!(static_config(&client).await? == config, "the config is another");
     ensure!(
         data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await? == dynamic,
         "the dynamic config is another"
@@ -224,7 +230,7 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
     going.stop().await?;
     traffic.settle().await?;
     is_clean(&report)?;
-    let now = data(&maps, "temporal-config", "production.yaml").await?;
+    let now = static_config(&client).await?;
     says(
         &now,
         &[
@@ -237,6 +243,34 @@ async fn a_server_in_a_pod_moves_as_one_on_the_machine_does() -> Result<()> {
         "keys are left"
     );
     judged(testbed, testbed.target(), [traffic.end()]).await?;
+
+    let now: Value = yaml_serde::from_str(&now)?;
+    let stores = &now["persistence"]["datastores"];
+    ensure!(
+        stores["visibility"]["sql"]["password"] == SOURCES_PASSWORD
+            && stores[TARGET_NAME]["sql"]["password"] == TARGETS_PASSWORD,
+        "the server's own file has not both passwords"
+    );
+    let token: Value = serde_json::from_str(&fs::read_to_string(&account)?)?;
+    let token = token["users"][0]["user"]["token"].as_str().context("no token")?;
+    let told = vec![
+        (
+            "what going back from what is kept shows",
+            shown.to_string().into_bytes(),
+        ),
+        ("what it says when it refuses", format!("{refused:#}").into_bytes()),
+        ("what it says at its end", done.to_string().into_bytes()),
+        ("what stopped for the operator", stopped.to_string().into_bytes()),
+        ("Kubernetes, but for what Secrets hold", all_but_secrets(&client).await?),
+    ];
+    let secrets = [SOURCES_PASSWORD, TARGETS_PASSWORD, token];
+    for id in ["by-sub-path", "does-not-start"] {
+        let history = raw_history(&testbed.client(NAMESPACE).await?, NAMESPACE, id).await?;
+        for secret in secrets {
+            Planted::new(secret).is_not_in(id, &history)?;
+        }
+    }
+    tells_no_secret(&scene, "in-a-pod", &secrets, told).await?;
     // It would write into the folder that is removed now.
     kubelet.stop().await;
     scene.finish()
@@ -247,16 +281,62 @@ async fn data(maps: &Api<ConfigMap>, name: &str, key: &str) -> Result<String> {
     data.get(key).cloned().with_context(|| format!("no {key}"))
 }
 
+/// The server's static config, as its Secret holds it.
+async fn static_config(client: &kube::Client) -> Result<String> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "temporal");
+    let data = secrets.get("temporal-config").await?.data.context("no data")?;
+    let text = data.get("production.yaml").context("no production.yaml")?;
+    String::from_utf8(text.0.clone()).context("not UTF-8")
+}
+
+/// All objects in which anything may have been left, Secrets without their data.
+async fn all_but_secrets(client: &kube::Client) -> Result<Vec<u8>> {
+    let everything = ListParams::default();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "temporal");
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "temporal");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
+    let events: Api<Event> = Api::namespaced(client.clone(), "temporal");
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "temporal");
+    let mut text = serde_json::to_vec(&maps.list(&everything).await?)?;
+    text.extend(serde_json::to_vec(&deployments.list(&everything).await?)?);
+    text.extend(serde_json::to_vec(&pods.list(&everything).await?)?);
+    text.extend(serde_json::to_vec(&events.list(&everything).await?)?);
+    for secret in secrets.list(&everything).await? {
+        text.extend(serde_json::to_vec(&secret.metadata)?);
+    }
+    says(
+        &String::from_utf8_lossy(&text),
+        &[
+            "temporal-config-crossfade-kept",
+            "temporal-dynamic-config-crossfade-kept",
+        ],
+    )?;
+    Ok(text)
+}
+
+/// With a password in the entry of the Visibility store.
+fn with_a_password(config: &str) -> String {
+    let password = Value::from(SOURCES_PASSWORD);
+    let lines = config.lines().map(|line| {
+        let at = line.find("pluginName:");
+        at.map_or_else(
+            || line.to_owned(),
+            |margin| format!("{line}\n{}password: {password}", " ".repeat(margin)),
+        )
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
 async fn pod_names(client: &kube::Client) -> Result<BTreeSet<String>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
-    let pods = pods.list(&kube::api::ListParams::default()).await?;
+    let pods = pods.list(&ListParams::default()).await?;
     Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.name).collect())
 }
 
 /// The names of all pods, once each of them is ready.
 async fn ready_pods(client: &kube::Client) -> Result<Option<BTreeSet<String>>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "temporal");
-    let pods = pods.list(&kube::api::ListParams::default()).await?.items;
+    let pods = pods.list(&ListParams::default()).await?.items;
     let is_ready = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
     let ready = !pods.is_empty() && pods.iter().all(is_ready);
     Ok(ready.then(|| pods.into_iter().filter_map(|pod| pod.metadata.name).collect()))
@@ -298,7 +378,7 @@ fn deployment(mounted: &Path, by_sub_path: bool) -> Value {
                     dynamic,
                 ]}],
                 "volumes": [
-                    {"name": "config", "configMap": {"name": "temporal-config"}},
+                    {"name": "config", "secret": {"secretName": "temporal-config"}},
                     {"name": "dynamic", "configMap": {"name": "temporal-dynamic-config"}},
                 ],
             }},
@@ -308,7 +388,7 @@ fn deployment(mounted: &Path, by_sub_path: bool) -> Value {
 
 /// Runs each pod as a real server on this machine.
 struct Pods {
-    maps: Api<ConfigMap>,
+    client: kube::Client,
     mounted: PathBuf,
     program: PathBuf,
     frontend: String,
@@ -323,7 +403,7 @@ impl Pods {
     fn new(client: kube::Client, mounted: &Path, scene: &Scene, refuses: &Arc<AtomicBool>) -> Result<Self> {
         let cache = Cache::from_environment()?;
         Ok(Self {
-            maps: Api::namespaced(client, "temporal"),
+            client,
             mounted: mounted.to_owned(),
             program: find_or_build(&cache, &TEMPORAL_1_30_8, Program::TemporalServer, &Lines::default())?,
             frontend: scene.testbed.frontend().to_owned(),
@@ -334,16 +414,17 @@ impl Pods {
         })
     }
 
-    /// What the ConfigMaps hold, in the folders that are mounted. A file that has its content already is left as it is.
+    /// What the Secret and the ConfigMap hold, in the folders that are mounted. A file that has its content already is left
+    /// as it is.
     async fn sync(&self) -> Result<()> {
-        for (folder, name, file) in [
-            ("config", "temporal-config", "production.yaml"),
-            ("dynamic_config", "temporal-dynamic-config", "dynamic_config.yaml"),
+        let config = static_config(&self.client).await?;
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), "temporal");
+        let dynamic = data(&maps, "temporal-dynamic-config", "dynamic_config.yaml").await?;
+        for (folder, file, text) in [
+            ("config", "production.yaml", config),
+            ("dynamic_config", "dynamic_config.yaml", dynamic),
         ] {
-            let (path, text) = (
-                self.mounted.join(folder).join(file),
-                data(&self.maps, name, file).await?,
-            );
+            let path = self.mounted.join(folder).join(file);
             if fs::read_to_string(&path).is_ok_and(|there| there == text) {
                 continue;
             }
@@ -357,7 +438,7 @@ impl Pods {
 
     async fn run(&mut self, name: &str) -> Result<Fate> {
         self.sync().await?;
-        let config = data(&self.maps, "temporal-config", "production.yaml").await?;
+        let config = static_config(&self.client).await?;
         if self.refuses.load(Ordering::Relaxed) && config.contains("secondaryVisibilityStore") {
             return Ok(Fate::Crashing(1, REFUSAL.to_owned()));
         }

@@ -1,16 +1,15 @@
 //! A whole migration between two PostgreSQL databases under traffic, on two hosts, with a schema to be made and a password to be kept.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::migration::{Files, Planted, raw_history};
+use e2e::migration::{Files, raw_history};
 use e2e::servers::binaries::{Program, TEMPORAL_1_30_8, find_or_build};
 use e2e::servers::cache::Cache;
 use e2e::servers::postgres::{PASSWORD, USER};
 use e2e::servers::progress::Lines;
 use e2e::testbed::{Engine, NAMESPACE, Plan, Store, TARGET_NAME};
+use e2e::told::{kept_beside_the_files, tells_no_secret};
 use e2e::traffic::Traffic;
 use serde_json::{Value, json};
 
@@ -133,13 +132,12 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
     );
     judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
 
-    nothing_else_tells_a_secret(&scene, id, &plan, &report).await?;
+    nothing_else_tells_a_secret(&scene, id).await?;
     scene.finish()
 }
 
 /// The server's own files have the passwords, in a form that gives them back, and nothing else has them in any.
-async fn nothing_else_tells_a_secret(scene: &Scene, id: &str, plan: &str, report: &Value) -> Result<()> {
-    let operator = &scene.operator;
+async fn nothing_else_tells_a_secret(scene: &Scene, id: &str) -> Result<()> {
     let files = Files::of(&scene.testbed)?.text();
     says(&files, &[PASSWORD])?;
     let movers = |text: &str| -> Result<bool> {
@@ -153,70 +151,9 @@ async fn nothing_else_tells_a_secret(scene: &Scene, id: &str, plan: &str, report
 
     let history = raw_history(&scene.testbed.client(NAMESPACE).await?, NAMESPACE, id).await?;
     says(&String::from_utf8_lossy(&history), &[VARIABLE])?;
-    let program = |arguments: &'static [&'static str]| async move {
-        anyhow::Ok(operator.crossfade(arguments).await?.to_string())
-    };
-    let told = [
-        ("the history", history),
-        (
-            "the history as tctl prints it",
-            operator.history(id).await?.into_bytes(),
-        ),
-        ("the worker's log", fs::read(scene.worker.log())?),
-        ("the worker's metrics", scene.worker.metrics().await?.into_bytes()),
-        ("the plan", plan.as_bytes().to_vec()),
-        ("the report", report.to_string().into_bytes()),
-        ("the status", operator.status(id).await?.to_string().into_bytes()),
-        ("the audit log", operator.audit(id).await?.into_bytes()),
-        ("crossfade status", program(&["status", "--id", ID]).await?.into_bytes()),
-        ("the names and notes of what is kept", kept(scene)?.into_bytes()),
-    ];
-    for secret in [PASSWORD, MOVERS_PASSWORD] {
-        let planted = Planted::new(secret);
-        for (what, text) in &told {
-            planted.is_not_in(what, text)?;
-        }
-    }
-    Ok(())
-}
-
-/// What is kept beside the configuration files: every name, and every content but those of the files' own copies, which
-/// are the server's files as they were. Only their owner may look at any of it.
-fn kept(scene: &Scene) -> Result<String> {
-    let mut text = String::new();
-    let mut copies = 0;
-    for host in scene.testbed.temporal().hosts() {
-        let beside = host.config.parent().context("a file is in a folder")?;
-        let mut folders = vec![beside.join(".crossfade")];
-        while let Some(folder) = folders.pop() {
-            private(&folder, 0o700)?;
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
-                text.push_str(&format!("{}\n", path.display()));
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if let Some(name) = name.strip_suffix(".original") {
-                    copies += 1;
-                    let (was, is) = (fs::metadata(beside.join(name))?, fs::metadata(&path)?);
-                    ensure!((was.mode(), was.uid()) == (is.mode(), is.uid()), "{}", path.display());
-                } else {
-                    private(&path, 0o600)?;
-                    text.push_str(&fs::read_to_string(&path)?);
-                }
-            }
-        }
-    }
-    ensure!(copies > 0, "no file was kept:\n{text}");
-    Ok(text)
-}
-
-fn private(path: &Path, mode: u32) -> Result<()> {
-    let is = fs::metadata(path)?.mode() & 0o7777;
-    ensure!(is == mode, "{} has mode {is:o}", path.display());
-    Ok(())
+    let kept = kept_beside_the_files(&scene.testbed)?.into_bytes();
+    let more = vec![("the names and notes of what is kept", kept)];
+    tells_no_secret(scene, id, &[PASSWORD, MOVERS_PASSWORD], more).await
 }
 
 /// The worker is killed while it fills a target without indexes, and another one goes on.

@@ -13,4 +13,5 @@ pub mod scene;
 pub mod servers;
 pub mod story;
 pub mod testbed;
+pub mod told;
 pub mod traffic;
