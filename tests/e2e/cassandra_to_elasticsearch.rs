@@ -8,15 +8,25 @@ use e2e::migration::record;
 use e2e::scene::says;
 use e2e::story::Story;
 use e2e::testbed::{Plan, Testbed};
+use e2e::told::{kept_beside_the_files, tells_no_secret};
 use serde_json::{Value, json};
+
+/// Who writes to Elasticsearch. This node lets everybody in; who asks for a password gets the same.
+const USER: &str = "temporal-writer";
+const PASSWORD: &str = r#"3l@stic's "s:ecret"\ü%2F?&+#{x}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_migration_runs_from_cassandra_to_elasticsearch() -> Result<()> {
     let id = "migrate-visibility-database";
+    let secrets = tempfile::tempdir()?;
+    let password = secrets.path().join("elasticsearch");
+    fs::write(&password, PASSWORD)?;
     let mut story = Story::begin(id, Plan::reference(), |spec| {
         // What the documentation writes besides.
         spec["target"]["datastore"]["elasticsearch"]["logLevel"] = json!("error");
         spec["target"]["datastore"]["elasticsearch"]["closeIdleConnectionsInterval"] = json!("15s");
+        spec["target"]["datastore"]["elasticsearch"]["username"] = json!(USER);
+        spec["target"]["datastore"]["elasticsearch"]["password"] = json!({"file": password});
         spec["keep_source_datastore"] = json!(false);
     })
     .await?;
@@ -53,6 +63,8 @@ async fn the_documented_migration_runs_from_cassandra_to_elasticsearch() -> Resu
         ("version", "v7"),
         ("logLevel", "error"),
         ("closeIdleConnectionsInterval", "15s"),
+        ("username", USER),
+        ("password", PASSWORD),
     ] {
         ensure!(elasticsearch[name] == value, "{name}: {elasticsearch:#}");
     }
@@ -87,6 +99,9 @@ async fn the_documented_migration_runs_from_cassandra_to_elasticsearch() -> Resu
     );
     let stores = story.scene.visibility_stores().await?;
     ensure!(stores == "elasticsearch", "{stores}");
+    let kept = kept_beside_the_files(&story.scene.testbed)?.into_bytes();
+    let more = vec![("the names and notes of what is kept", kept)];
+    tells_no_secret(&story.scene, id, &[PASSWORD], more).await?;
     story.is_whole(&report).await
 }
 
