@@ -36,15 +36,27 @@ async fn runs(operator: &Operator, id: &str) -> Result<u64> {
         .with_context(|| format!("no runs in {status:#}"))
 }
 
-/// Has the last host not come up with the target alone, as long as the file is there that this names.
-fn fails_with_the_target_alone(testbed: &Testbed, spec: &mut Value) -> Result<PathBuf> {
+/// With what the last host does not come up.
+enum Fails {
+    /// With the target as its primary, the roles being swapped.
+    Swapped,
+    /// With the target alone.
+    Alone,
+}
+
+/// Has the last host not come up so, as long as the file is there that this names.
+fn does_not_come_up(testbed: &Testbed, spec: &mut Value, fails: Fails) -> Result<PathBuf> {
     let cut_off = testbed.folder().join("node-front-is-cut-off");
     std::fs::write(&cut_off, "")?;
     let mut hosts = testbed.temporal().hosts().iter();
     let host = hosts.find(|host| host.name == "node-front").context("no such host")?;
     let (script, file) = (host.script.display(), host.config.display());
+    let secondary = match fails {
+        Fails::Swapped => "grep",
+        Fails::Alone => "! grep",
+    };
     let start = format!(
-        "if [ -e {} ] && grep -q '  visibilityStore: {TARGET_NAME}' {file} && ! grep -q secondaryVisibilityStore {file}; then\n\
+        "if [ -e {} ] && grep -q '  visibilityStore: {TARGET_NAME}' {file} && {secondary} -q secondaryVisibilityStore {file}; then\n\
          {script} stop\necho 'no room on this host' >&2\nexit 1\nfi\nexec {script} restart",
         cut_off.display()
     );
@@ -108,8 +120,10 @@ async fn the_source_is_kept_written_until_the_operator_turns_back_or_finishes() 
     traffic.settle().await?;
     judged(&scene.testbed, scene.testbed.source(), [traffic.ledger().clone()]).await?;
 
+    turns_back_half_way(&scene, &traffic, &before, spec.clone()).await?;
+
     let going = traffic.keep_going(4);
-    let cut_off = fails_with_the_target_alone(&scene.testbed, &mut spec)?;
+    let cut_off = does_not_come_up(&scene.testbed, &mut spec, Fails::Alone)?;
     operator.start(forward, &spec).await?;
     operator.approve(forward, "dual-write").await?;
     kept_warm(&operator, forward).await?;
@@ -163,4 +177,41 @@ async fn the_source_is_kept_written_until_the_operator_turns_back_or_finishes() 
         .context("its history")?;
     judged(&scene.testbed, scene.testbed.target(), [traffic.end()]).await?;
     scene.finish()
+}
+
+/// The first host has its roles swapped, the last one does not come up so and gets its former file back: from there the way back
+/// is open, too.
+async fn turns_back_half_way(scene: &Scene, traffic: &Traffic, before: &Files, mut spec: Value) -> Result<()> {
+    let id = "swapped-half-and-back";
+    let operator = &scene.operator;
+    let cut_off = does_not_come_up(&scene.testbed, &mut spec, Fails::Swapped)?;
+    let going = traffic.keep_going(4);
+    operator.start(id, &spec).await?;
+    operator.approve(id, "dual-write").await?;
+    let asked = |status: &Value| is(status, "needs-operator");
+    let status = operator.until(id, "needing the operator", asked).await?;
+    ensure!(configs(&status) == ["warm", "dual"], "{status:#}");
+    ensure!(status["can_roll_back"] == true, "{status:#}");
+    says(
+        &status["condition"].to_string(),
+        &["no room on this host", "`rollback`"],
+    )?;
+    let files = Files::of(&scene.testbed)?.text();
+    ensure!(
+        files.matches(&format!("  visibilityStore: {TARGET_NAME}")).count() == 1
+            && files.matches("secondaryVisibilityStore").count() == 2,
+        "{files}"
+    );
+    // Each of the two has its own primary now, and both write both stores.
+    let made = traffic.ledger().kept();
+    traffic.reaches(made + 10).await;
+    operator.signal(id, "rollback", None).await?;
+    let report = operator.end(&scene.testbed, id).await?.completed()?;
+    ensure!(report["result"] == "rolled-back", "{report:#}");
+    before.are_unchanged()?;
+    ensure!(scene.visibility_stores().await? == "postgres12");
+    going.stop().await?;
+    traffic.settle().await?;
+    std::fs::remove_file(cut_off)?;
+    judged(&scene.testbed, scene.testbed.source(), [traffic.ledger().clone()]).await
 }
