@@ -13,7 +13,7 @@ use e2e::story::worker_variables;
 use e2e::testbed::{Engine, NAMESPACE, Plan, Store};
 use e2e::traffic::Traffic;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// With what it takes to notice the failure, to tell the hosts, and on a machine with much else to do.
 const LEFT_WITHIN: Duration = Duration::from_secs(120);
@@ -32,12 +32,21 @@ async fn an_index_that_takes_no_writes_is_left_and_filled_and_left_behind() -> R
     let operator = scene.operator.clone();
     let spec = scene.spec_with(&json!({
         "gates": ["cutover"],
+        "copy": {"defer_indexes": "always"},
         "guard": {"budget": "5s", "interval": "1s"},
     }));
     operator.start(id, &spec).await?;
     operator.at_gate(id, "cutover").await?;
     let dynamic_config = scene.testbed.temporal().dynamic_config().to_owned();
     says(&fs::read_to_string(&dynamic_config)?, &["value: \"dual\""])?;
+    says(
+        &operator.audit(id).await?,
+        &[
+            "of the target's settings set aside",
+            "set aside while records were copied, put back",
+        ],
+    )?;
+    has_the_settings_of_the_source(&scene).await?;
 
     blocked(&scene, true).await?;
     let left = |status: &Value| !status["guard"]["gap"]["off"].is_null();
@@ -87,7 +96,33 @@ async fn an_index_that_takes_no_writes_is_left_and_filled_and_left_behind() -> R
     traffic.settle().await?;
     judged(&scene.testbed, scene.testbed.source(), [traffic.end()]).await?;
     blocked(&scene, false).await?;
+    has_the_settings_of_the_source(&scene).await?;
     scene.finish()
+}
+
+/// Both indices are made from one template: nothing is left of what was set aside while the target was filled.
+async fn has_the_settings_of_the_source(scene: &Scene) -> Result<()> {
+    let source = settings(scene, scene.testbed.source()).await?;
+    ensure!(!source.is_empty(), "the source has no settings");
+    ensure!(source == settings(scene, scene.testbed.target()).await?, "{source:?}");
+    Ok(())
+}
+
+/// The settings of an index, but for those that no two indices share.
+async fn settings(scene: &Scene, store: &Store) -> Result<Map<String, Value>> {
+    let Store::Elasticsearch { index, .. } = store else {
+        anyhow::bail!("both stores are indices of Elasticsearch")
+    };
+    let elasticsearch = scene
+        .testbed
+        .elasticsearch()
+        .context("this testbed has Elasticsearch")?;
+    let path = format!("/{index}/_settings?flat_settings=true");
+    let (status, answer) = elasticsearch.request(Method::GET, &path, None).await?;
+    ensure!(status == 200, "{status}: {answer}");
+    let mut settings = answer[index]["settings"].as_object().cloned().unwrap_or_default();
+    settings.retain(|name, _| !["index.creation_date", "index.provided_name", "index.uuid"].contains(&name.as_str()));
+    Ok(settings)
 }
 
 /// Makes the target index read-only, or takes that from it, by the setting that Elasticsearch itself makes when a disk is

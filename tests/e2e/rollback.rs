@@ -1,4 +1,4 @@
-//! The way back from every place before promote, with every fault, on one cluster, one migration after the other.
+//! The way back from every place before promote, with every fault, one migration after the other on a cluster.
 
 mod cell;
 mod matrix;
@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use cell::Ground;
 use matrix::{Fault, Row, Table, rows};
 
-/// The cells of every day: each stage, each fault, and a cancelled workflow in every stage.
-const TELLING: [(&str, Fault); 14] = [
+/// The cells of every day: each stage, each fault, and a cancelled workflow in every stage. These are of the stages until
+/// records are copied.
+const EARLY: [(&str, Fault); 9] = [
     ("preflight: having asked", Fault::Cancel),
     ("prepare-target: at its gate", Fault::Cancel),
     ("prepare-target: in the schema tool", Fault::TargetDown),
@@ -26,6 +27,10 @@ const TELLING: [(&str, Fault); 14] = [
     ("dual-write: proving the writes", Fault::Cancel),
     ("existing-records: copying, indexes set aside", Fault::Cancel),
     ("existing-records: copying, indexes set aside", Fault::TargetLocked),
+];
+
+/// Those of the stages after.
+const LATE: [(&str, Fault); 5] = [
     ("verify: comparing", Fault::Cancel),
     ("cutover: proving the reads", Fault::TargetDown),
     ("cutover: the first Namespaces soak", Fault::Cancel),
@@ -48,14 +53,15 @@ const RECORDED: [(&str, Fault, &str); 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_turns_back_from_every_stage_before_promote() -> Result<()> {
+async fn a_migration_turns_back_from_every_stage_until_records_are_copied() -> Result<()> {
     let rows = rows();
-    let mut cells = Vec::new();
-    for (name, fault) in TELLING {
-        let row = rows.iter().find(|row| row.name() == name);
-        cells.push((row.with_context(|| format!("no row {name}"))?, fault));
-    }
-    turned_back(&rows, cells).await
+    turned_back(&rows, chosen(&rows, &EARLY)?).await?.scene.finish()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_turns_back_from_every_stage_before_promote_and_not_after_it() -> Result<()> {
+    let rows = rows();
+    no_way_back_after_promote(turned_back(&rows, chosen(&rows, &LATE)?).await?).await
 }
 
 /// `CROSSFADE_CELLS` may name some of them, as their lines do (`cutover: at its gate, abort`), with a `;` between two.
@@ -73,10 +79,20 @@ async fn a_migration_turns_back_from_every_place_with_every_fault() -> Result<()
             .map(move |fault| (row, fault))
     });
     let cells = cells.filter(|(row, fault)| is_wanted(&named_so(row, *fault)));
-    turned_back(&rows, cells.collect()).await
+    no_way_back_after_promote(turned_back(&rows, cells.collect()).await?).await
 }
 
-async fn turned_back(rows: &[Row], cells: Vec<(&Row, Fault)>) -> Result<()> {
+/// The rows of cells that are named.
+fn chosen<'a>(rows: &'a [Row], named: &[(&str, Fault)]) -> Result<Vec<(&'a Row, Fault)>> {
+    let cells = named.iter().map(|(name, fault)| {
+        let row = rows.iter().find(|row| row.name() == *name);
+        Ok((row.with_context(|| format!("no row {name}"))?, *fault))
+    });
+    cells.collect()
+}
+
+/// Has one migration after the other turn back; gives the cluster that they were on.
+async fn turned_back(rows: &[Row], cells: Vec<(&Row, Fault)>) -> Result<Ground> {
     let mut ground = Ground::new().await?;
     let mut table = Table::of(rows);
     for (number, (row, fault)) in cells.into_iter().enumerate() {
@@ -102,7 +118,7 @@ async fn turned_back(rows: &[Row], cells: Vec<(&Row, Fault)>) -> Result<()> {
     for (row, why) in senseless {
         say(&format!("-   {row}, {}: {why}", Fault::HostFails.name()));
     }
-    no_way_back_after_promote(ground).await
+    Ok(ground)
 }
 
 /// A cell's name.
