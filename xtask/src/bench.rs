@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use e2e::bare::BareStores;
 
-use crate::{peers, scale, terminal};
+use crate::{cargo, peers, scale, terminal};
 
 /// Elasticsearch's heap: enough not to be what is measured.
 const HEAP_MEGABYTES: u32 = 1_024;
@@ -48,9 +48,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .name
         .to_possible_value()
         .context("each benchmark has a name")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let bench = |more: &[&str]| {
-        let mut command = Command::new(&cargo);
+        let mut command = cargo::command();
         command.args(more).args(["--release", "--package", "crossfade-bench"]);
         command
     };

@@ -1,12 +1,10 @@
 //! `cargo xtask chaos`: migrations of real clusters under traffic, with faults on purpose, and the judge's word on each.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use e2e::faults::chaos;
 
-use crate::terminal;
+use crate::{cargo, terminal};
 
 /// Which runs.
 #[derive(Debug, Args)]
@@ -48,8 +46,7 @@ fn built() -> Result<()> {
     if std::env::var_os("CROSSFADE_BIN").is_some_and(|given| !given.is_empty()) {
         return Ok(());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = cargo::command()
         .args(["build", "--package", "crossfade"])
         .status()
         .context("cannot run cargo")?;

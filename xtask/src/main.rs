@@ -1,6 +1,7 @@
 //! The project's own commands.
 
 mod bench;
+mod cargo;
 mod chaos;
 mod demo;
 mod peers;

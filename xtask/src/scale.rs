@@ -24,6 +24,7 @@ use e2e::story::worker_variables;
 use e2e::testbed::{Engine, NAMESPACE, Plan, Store};
 use serde_json::{Value, json};
 
+use crate::cargo;
 use crate::terminal::{fact, note};
 
 /// Names the program that is measured; without it the optimised one is built.
@@ -124,8 +125,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 /// Builds the optimised program and does it all again in a process that is told of it.
 fn with_optimised(arguments: &[String]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo::command();
     succeed(build.args(["build", "--release", "--package", "crossfade"]))?;
     let this = std::env::current_exe().context("cannot tell where this program is")?;
     // target/PROFILE/xtask

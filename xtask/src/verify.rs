@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Seek as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -283,7 +283,7 @@ enum Output {
 }
 
 fn cargo(arguments: &[&str], environment: &Environment, output: Output) -> Result<()> {
-    let mut command = Command::new(program());
+    let mut command = crate::cargo::command();
     command
         .args(arguments)
         .envs(environment.iter().map(|(name, value)| (name, value)));
@@ -298,13 +298,9 @@ fn cargo(arguments: &[&str], environment: &Environment, output: Output) -> Resul
     Ok(())
 }
 
-fn program() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"))
-}
-
 /// The names of the workspace's test targets, without those that are parts of their own.
 fn test_targets() -> Result<BTreeSet<String>> {
-    let told = Command::new(program())
+    let told = crate::cargo::command()
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .stderr(Stdio::inherit())
         .output()

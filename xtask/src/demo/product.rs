@@ -1,6 +1,5 @@
 //! What the demo runs: Temporal's programs, and the product's own binary.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use e2e::servers::processes::Running;
 use e2e::testbed::{Plan, Testbed};
 use serde_json::Value;
 
-use crate::{servers, terminal};
+use crate::{cargo, servers, terminal};
 
 /// Names another `crossfade` than the one that is built here.
 const VARIABLE: &str = "CROSSFADE_BIN";
@@ -207,8 +206,7 @@ fn crossfade() -> Result<PathBuf> {
         }
         return Ok(given);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut build = Command::new(cargo)
+    let mut build = cargo::command()
         .args([
             "build",
             "--package",
