@@ -56,6 +56,7 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
         "keep_source_datastore": false,
         "copy": {"defer_indexes": "always"},
         "slices": {"at_once": 4, "records": 1},
+        "verify": {"by": "digests"},
     }));
     let (server, _) = scene.testbed.postgres_server().context("no PostgreSQL")?;
     let mover = format!(
@@ -100,6 +101,13 @@ async fn a_cluster_of_two_hosts_moves_from_one_postgres_database_to_another() ->
         report["copied"].as_u64() > Some(150),
         "the copy had little to do: {}",
         report["copied"]
+    );
+    // Slices in which something is just being written are read; of the others nothing is.
+    ensure!(
+        report["by_digest"].as_u64() > Some(100) && report["by_digest"].as_u64() <= report["compared"].as_u64(),
+        "compared by digests: {} of {}",
+        report["by_digest"],
+        report["compared"]
     );
     says(
         &operator.audit(id).await?,

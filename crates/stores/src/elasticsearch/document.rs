@@ -76,14 +76,6 @@ pub(super) fn id(record: &Record) -> String {
     format!("{workflow}~{run}")
 }
 
-/// The Workflow Id of the document of a run, by its id; `None` where it is not the server's, or may have been cut.
-pub(super) fn workflow_of<'a>(id: &'a str, run_id: &str) -> Option<&'a str> {
-    // Cut at a character, which has up to four bytes.
-    let whole = id.len() + 4 <= LONGEST_ID;
-    let workflow_id = id.strip_suffix(run_id)?.strip_suffix('~')?;
-    (whole && !workflow_id.is_empty()).then_some(workflow_id)
-}
-
 /// Whether the Workflow Id had to be cut for the document's id.
 pub(super) fn has_cut_id(record: &Record) -> bool {
     record.workflow_id.len() + record.key.run_id.len() + 1 > LONGEST_ID

@@ -1,8 +1,9 @@
 //! Documents by their names: listed for a copy within the cluster, which reads and writes them itself.
 //!
-//! Of a document its id, its version and two fields are asked for, which lie in columns: no document is read for them.
-//! The id is the one that the server gives, from which the Workflow Id is taken. A document under another id, or one that
-//! may have been cut, is named without a Workflow Id, and is read and put as ever.
+//! Of a document its version and three fields are asked for, which lie in columns: no document is read for them, nor its id,
+//! which lies with the document. The id is the one that the server gives a record of these names. What is not found under it,
+//! or has no Workflow Id to make one of, is read and put as ever; so is one whose id had to be cut, which may have been cut
+//! otherwise.
 //!
 //! # Why page by page, by ids
 //!
@@ -26,7 +27,8 @@ use super::{Elasticsearch, KEYS_AT_ONCE, document, inspect};
 /// What a search gives of each document.
 pub(super) fn ask_for_names(body: &mut Value) {
     body["_source"] = json!(false);
-    body["docvalue_fields"] = json!(["NamespaceId", "RunId"]);
+    body["stored_fields"] = json!("_none_");
+    body["docvalue_fields"] = json!(["NamespaceId", "WorkflowId", "RunId"]);
 }
 
 /// A page of names as a search or a scroll answers it.
@@ -53,8 +55,6 @@ struct Hits {
 
 #[derive(Deserialize)]
 struct Hit {
-    #[serde(rename = "_id")]
-    id: String,
     #[serde(rename = "_version")]
     version: Option<i64>,
     #[serde(default)]
@@ -65,6 +65,8 @@ struct Hit {
 struct Fields {
     #[serde(rename = "NamespaceId", default)]
     namespace_id: Vec<String>,
+    #[serde(rename = "WorkflowId", default)]
+    workflow_id: Vec<String>,
     #[serde(rename = "RunId", default)]
     run_id: Vec<String>,
 }
@@ -92,7 +94,7 @@ impl Hit {
         };
         let namespace_id = fields.namespace_id.pop().ok_or_else(|| lacking("NamespaceId"))?;
         let run_id = fields.run_id.pop().ok_or_else(|| lacking("RunId"))?;
-        let workflow_id = document::workflow_of(&self.id, &run_id).unwrap_or_default().to_owned();
+        let workflow_id = fields.workflow_id.pop().unwrap_or_default();
         Ok(Record::name(Key::new(namespace_id, run_id), workflow_id, self.version))
     }
 }
@@ -139,7 +141,10 @@ impl Elasticsearch {
 
     /// Has the cluster put the documents of these names; `None` when it did not put them all.
     pub(super) async fn take_documents(&self, place: &Place, named: &[Record]) -> Result<Option<u64>, Error> {
-        if named.iter().any(|record| record.workflow_id.is_empty()) {
+        if named
+            .iter()
+            .any(|record| record.workflow_id.is_empty() || document::has_cut_id(record))
+        {
             return Ok(None);
         }
         self.index_exists().await?;
