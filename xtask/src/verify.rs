@@ -219,18 +219,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 Err(error) => failed.push((name, took, error)),
             }
         }
-        if !failed.is_empty() {
-            summary(&done);
+        if failed.is_empty() {
+            continue;
         }
+        summary(&done);
         for (name, took, error) in &failed {
             terminal::note(&format!(
                 "  failed  {name:>14}  {:>6.1} s: {error:#}",
                 took.as_secs_f64()
             ));
         }
-        if let Some((name, _, error)) = failed.into_iter().next() {
-            return Err(error.context(format!("verify stopped at `{name}`")));
-        }
+        let names: Vec<&str> = failed.iter().map(|(name, ..)| *name).collect();
+        bail!("verify stopped at `{}`", names.join("` and `"));
     }
     summary(&done);
     terminal::fact(&format!(
