@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use crossfade_stores::{Store, open};
 use crossfade_visibility::compare::{self, compare};
-use crossfade_visibility::copy::{self, Step, copy, copy_whole};
+use crossfade_visibility::copy::{self, Step, copy, copy_in_list_order, copy_whole};
 use crossfade_visibility::division;
 use crossfade_visibility::indexing::{Pace, Rebuilding};
 use crossfade_visibility::parallel::copy_slices;
@@ -153,7 +153,7 @@ impl Job {
             Kind::Fill => {
                 let indexing = target.indexing().context("this target cannot set its indexes aside")?;
                 let parked = clock.time("target", "park", indexing.park()).await?;
-                let copied = self.copy(&from, &held, target, clock).await?;
+                let copied = self.copy(&from, &held, target, clock, parked.sorts_later()).await?;
                 let mut on = |_: &Rebuilding| Step::Continue;
                 let built = indexing.restore(&parked, Pace::default(), &mut on);
                 let built = clock.time("target", "restore", built).await?;
@@ -162,7 +162,7 @@ impl Job {
                 }
                 Ok(copied)
             }
-            Kind::Copy => self.copy(&from, &held, target, clock).await,
+            Kind::Copy => self.copy(&from, &held, target, clock, false).await,
             Kind::Compare | Kind::Digest => {
                 let mut on = |_: &compare::Progress| Step::Continue;
                 let digests = self.kind == Kind::Digest;
@@ -192,7 +192,15 @@ impl Job {
         }
     }
 
-    async fn copy(&self, from: &dyn Read, held: &dyn Read, target: &Store, clock: &Clock) -> Result<u64> {
+    /// As `crossfade copy` goes about it; `sorts_later` where the target's indexes are set aside.
+    async fn copy(
+        &self,
+        from: &dyn Read,
+        held: &dyn Read,
+        target: &Store,
+        clock: &Clock,
+        sorts_later: bool,
+    ) -> Result<u64> {
         let range = self.range();
         let write = Timed {
             role: "target",
@@ -209,10 +217,17 @@ impl Job {
         };
         let options = copy::Options::pages_of(PAGE);
         let mut on = |_: &copy::Progress| Step::Continue;
-        let copied = match self.at_once {
-            Some(at_once) => copy_slices(from, to, slices(from, at_once).await?, at_once, options, &mut on).await,
-            None if range == Range::default() => copy_whole(from, to, options, &mut on).await,
-            None => copy(from, to, &range, begin, options, &mut on).await,
+        let in_list_order = match sorts_later {
+            true => copy_in_list_order(from, to, &range, options, &mut on).await?,
+            false => None,
+        };
+        let copied = match (in_list_order, self.at_once) {
+            (Some(copied), _) => Ok(copied),
+            (None, Some(at_once)) => {
+                copy_slices(from, to, slices(from, at_once).await?, at_once, options, &mut on).await
+            }
+            (None, None) if range == Range::default() => copy_whole(from, to, options, &mut on).await,
+            (None, None) => copy(from, to, &range, begin, options, &mut on).await,
         };
         let progress = copied?.progress;
         if progress.written != progress.scanned {

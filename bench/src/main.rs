@@ -13,7 +13,7 @@ mod timed;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::cases::{Scope, Spent};
@@ -54,6 +54,9 @@ struct Options {
     /// How often each case is measured; its times are the medians.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Measure only the case of this name (more than once for several).
+    #[arg(long = "case", value_name = "NAME")]
+    cases: Vec<String>,
     /// Leave out what others take, which is most of the time.
     #[arg(long)]
     without_peers: bool,
@@ -72,11 +75,12 @@ struct Options {
 }
 
 impl Options {
-    fn scope(&self) -> Scope {
+    fn scope(&self) -> Scope<'_> {
         Scope {
             records: self.records,
             rounds: self.rounds,
             peers: !self.without_peers,
+            cases: &self.cases,
         }
     }
 
@@ -133,6 +137,9 @@ async fn tell(
     counted: Option<Kind>,
     (cases, spent): (Vec<Case>, Spent),
 ) -> Result<()> {
+    if cases.is_empty() {
+        bail!("there is no case {}; see the README's table", options.cases.join(", "));
+    }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let (postgres, elasticsearch) = (stand.postgres.version().await?, stand.elasticsearch.version().await?);
     say(&format!(

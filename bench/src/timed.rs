@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{
-    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+    Condemned, Count, Error, OpenExecution, Pages, Place, Precision, Range, Read, Rewrite, Write,
 };
 use crossfade_visibility::record::{Key, Record};
 use crossfade_visibility::sign::{Page, Wanted};
@@ -129,8 +129,13 @@ impl Read for Timed<Arc<dyn Read>> {
         self.clock.time(self.role, "scan", self.port.scan(range, limit)).await
     }
 
-    fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn in_own_order(&self, limit: usize) -> Option<Pages<'_>> {
         Some(self.timed("scan", self.port.in_own_order(limit)?))
+    }
+
+    async fn in_list_order(&self, namespace_id: Option<&str>, limit: usize) -> Result<Option<Pages<'_>>, Error> {
+        let pages = self.port.in_list_order(namespace_id, limit).await?;
+        Ok(pages.map(|pages| self.timed("scan", pages)))
     }
 
     fn place(&self) -> Option<Place> {
@@ -142,7 +147,7 @@ impl Read for Timed<Arc<dyn Read>> {
         self.clock.time(self.role, "names", names).await
     }
 
-    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn names_in_own_order(&self, limit: usize) -> Option<Pages<'_>> {
         Some(self.timed("names", self.port.names_in_own_order(limit)?))
     }
 

@@ -17,7 +17,7 @@ const WITH_ELASTICSEARCH: &str = "postgres-with-elasticsearch";
 ///
 /// # Errors
 /// When a store refuses anything, or drift is found.
-pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent)> {
+pub(crate) async fn run(stand: &Stand, scope: Scope<'_>) -> Result<(Vec<Case>, Spent)> {
     let (postgres, elasticsearch) = (&stand.postgres, &stand.elasticsearch);
     sources(stand, scope.records).await?;
     postgres.twin(TWIN, SOURCE).await?;
@@ -28,7 +28,10 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
         ("postgres-with-postgres", Kind::Compare, postgres.entry(TWIN)),
         ("postgres-with-postgres-by-digest", Kind::Digest, postgres.entry(TWIN)),
         (WITH_ELASTICSEARCH, Kind::Compare, elasticsearch.entry(INDEX)),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(name, ..)| scope.has(name))
+    {
         let job = Job::whole(kind, &postgres.entry(SOURCE), &target);
         let mut rounds = Vec::new();
         for number in 1..=scope.rounds {

@@ -19,7 +19,7 @@ pub(super) const INDEX: &str = "source";
 ///
 /// # Errors
 /// When a store refuses anything, or a copy is not whole.
-pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent)> {
+pub(crate) async fn run(stand: &Stand, scope: Scope<'_>) -> Result<(Vec<Case>, Spent)> {
     let source = prepare(stand, scope.records).await?;
     let mut cases = Vec::new();
     let mut spent = Spent::new();
@@ -28,7 +28,10 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
         "postgres-to-indexed-postgres",
         "postgres-to-elasticsearch",
         "elasticsearch-to-elasticsearch",
-    ] {
+    ]
+    .into_iter()
+    .filter(|name| scope.has(name))
+    {
         let mut rounds = Vec::new();
         for number in 1..=scope.rounds {
             note(&format!("{name}, round {number} of {}", scope.rounds));
@@ -75,7 +78,7 @@ pub(super) async fn sources(stand: &Stand, records: u64) -> Result<()> {
     elasticsearch.expect(INDEX, records).await
 }
 
-async fn to_postgres(stand: &Stand, scope: Scope, source: &Prepared) -> Result<Round> {
+async fn to_postgres(stand: &Stand, scope: Scope<'_>, source: &Prepared) -> Result<Round> {
     let postgres = &stand.postgres;
     let rows = &source.rows;
 
@@ -121,7 +124,7 @@ async fn to_indexed_postgres(stand: &Stand, source: &Prepared) -> Result<Round> 
 }
 
 /// With refreshes set aside meanwhile, by the bound and by us.
-async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: &str) -> Result<Round> {
+async fn to_elasticsearch(stand: &Stand, scope: Scope<'_>, source: &Prepared, name: &str) -> Result<Round> {
     let elasticsearch = &stand.elasticsearch;
     elasticsearch.fresh("target").await?;
     elasticsearch.set_refreshing_aside("target").await?;
@@ -154,7 +157,7 @@ async fn to_elasticsearch(stand: &Stand, scope: Scope, source: &Prepared, name: 
 }
 
 /// What others take to fill the index, each as its users run it.
-async fn peers(stand: &Stand, scope: Scope, is_from_index: bool, round: &mut Round) -> Result<()> {
+async fn peers(stand: &Stand, scope: Scope<'_>, is_from_index: bool, round: &mut Round) -> Result<()> {
     let elasticsearch = &stand.elasticsearch;
     let names: &[&str] = match is_from_index {
         true => &["reindex", "reindex_2_slices", "elasticdump"],

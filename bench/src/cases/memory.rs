@@ -19,7 +19,7 @@ const FEW: u64 = 100_000;
 ///
 /// # Errors
 /// When a store refuses anything, or a copy is not whole.
-pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent)> {
+pub(crate) async fn run(stand: &Stand, scope: Scope<'_>) -> Result<(Vec<Case>, Spent)> {
     let postgres = &stand.postgres;
     let few = FEW.min(scope.records / 2);
     let mut cases = Vec::new();

@@ -14,7 +14,7 @@ const TARGET: &str = "bench_target";
 ///
 /// # Errors
 /// When a store refuses anything, or a copy is not whole.
-pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent)> {
+pub(crate) async fn run(stand: &Stand, scope: Scope<'_>) -> Result<(Vec<Case>, Spent)> {
     let postgres = &stand.postgres;
     note(&format!("making {} records", scope.records));
     postgres.fresh(SOURCE).await?;
@@ -46,7 +46,7 @@ pub(crate) async fn run(stand: &Stand, scope: Scope) -> Result<(Vec<Case>, Spent
     Ok((cases, spent))
 }
 
-async fn one(stand: &Stand, scope: Scope, family: &str, at_once: usize) -> Result<Round> {
+async fn one(stand: &Stand, scope: Scope<'_>, family: &str, at_once: usize) -> Result<Round> {
     let (postgres, elasticsearch) = (&stand.postgres, &stand.elasticsearch);
     let is_index = family == "Elasticsearch";
     let target = if is_index {

@@ -43,11 +43,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
 
 use crate::ports::{Condemned, Error, Place, Range, Read, Target};
 use crate::record::{Key, Record};
 
-pub use self::whole::copy_whole;
+pub use self::whole::{copy_in_list_order, copy_whole};
 
 /// How a copy goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,8 @@ struct Course {
     ended: AtomicBool,
     /// The target lacked all of the page that was done last.
     lacks_all: AtomicBool,
+    /// Held while a page is put, where pages are to lie in the target in the order in which they were read.
+    turn: Option<Mutex<()>>,
 }
 
 impl Course {
@@ -175,6 +178,15 @@ impl Course {
             place,
             ..Self::default()
         }
+    }
+
+    /// Puts a page; in its turn, where pages take turns. Turns go by when they were asked for, which is the order of reading.
+    async fn put(&self, target: Target<'_>, records: &[Record]) -> Result<u64, Error> {
+        let _turn = match &self.turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        target.write.put(records).await
     }
 }
 
@@ -234,7 +246,7 @@ async fn carry(source: &dyn Read, target: Target<'_>, page: Page, course: &Cours
     let (written, withdrawn, bytes) = match &course.place {
         Some(place) => inside::take(source, target, place, &chosen).await?,
         None => {
-            let written = target.write.put(&chosen).await?;
+            let written = course.put(target, &chosen).await?;
             let bytes = chosen.iter().map(Record::bytes).sum();
             (written, withdraw_gone(source, target, &chosen).await?, bytes)
         }

@@ -67,6 +67,11 @@ impl Parked {
     pub fn count(&self) -> u64 {
         (self.indexes.len() + self.settings.len()) as u64
     }
+
+    /// Whether indexes will be built over the records as they then lie, so that it matters in which order they were put.
+    pub fn sorts_later(&self) -> bool {
+        !self.indexes.is_empty()
+    }
 }
 
 /// A setting of the store as it was.

@@ -12,6 +12,9 @@ use crate::keeps::Keeps;
 use crate::record::{Key, Record};
 use crate::sign::{Page, Wanted};
 
+/// Records, page by page.
+pub type Pages<'a> = BoxStream<'a, Result<Vec<Record>, Error>>;
+
 /// What a store answers.
 #[async_trait]
 pub trait Read: Send + Sync {
@@ -40,8 +43,15 @@ pub trait Read: Send + Sync {
     /// All records as they are at the first of these pages, about `limit` at a time, in an order of the store's own in
     /// which it reads them many times as quick as by their keys; `None` where there is no such order. A page may be
     /// waited for no longer than some minutes. What ends in an error has to begin anew.
-    fn in_own_order(&self, _limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn in_own_order(&self, _limit: usize) -> Option<Pages<'_>> {
         None
+    }
+
+    /// The records of a Namespace, or of all, up to `limit` at a time in the order in which the server lists them: Namespace by
+    /// Namespace, what is open first, then what closed last. `None` where that takes longer than [`scan`](Self::scan). Each
+    /// page is as of the moment it is read; what is closed meanwhile may come twice, and what the server adds may not come.
+    async fn in_list_order(&self, _namespace_id: Option<&str>, _limit: usize) -> Result<Option<Pages<'_>>, Error> {
+        Ok(None)
     }
 
     /// Where the records lie, for a target of the same cluster that can take them over by itself ([`Write::take`]); `None`
@@ -57,7 +67,7 @@ pub trait Read: Send + Sync {
     }
 
     /// As [`in_own_order`](Self::in_own_order), with no more of a record than [`scan_names`](Self::scan_names) gives.
-    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn names_in_own_order(&self, limit: usize) -> Option<Pages<'_>> {
         self.in_own_order(limit)
     }
 

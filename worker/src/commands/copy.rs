@@ -8,8 +8,9 @@ use crossfade_visibility::{
     indexing::{Indexing, Parked},
     pace::{Paced, Rate},
     parallel::copy_slices,
-    ports::Target,
+    ports::{Range, Target},
 };
+use futures::TryFutureExt as _;
 use serde_json::json;
 
 use super::{
@@ -24,6 +25,9 @@ use crate::{
 
 /// Records read and written at a time: large enough that the stores' round trips do not count.
 const PAGE: usize = 1_000;
+
+/// Slices copied at the same time unless said otherwise.
+const SLICES: u16 = 4;
 
 pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
     let pair = stores::open(&args.stores).await?;
@@ -40,8 +44,6 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         .map(|(namespace_id, count)| (namespace_id, count.total()))
         .collect();
     let records = expected.values().sum();
-    let slices = division::slices(records, args.parallel.into(), None);
-    let slices = division::between(division::cuts(&expected, slices));
     let mut aside = match args.defer_indexes {
         true => Some(Aside::set(&pair, &args.stores.to).await?),
         false => None,
@@ -57,16 +59,28 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         write: &write,
     };
     let options = copy::Options::pages_of(PAGE);
+    let sorts_later = aside.as_ref().is_some_and(|aside| aside.parked.sorts_later());
     let copy = async {
+        let source = source.as_ref();
+        let at_once = args.parallel.unwrap_or(SLICES);
+        if sorts_later
+            && args.parallel.is_none()
+            && let Some(copied) =
+                copy::copy_in_list_order(source, target, &Range::default(), options, &mut show).await?
+        {
+            return Ok(copied);
+        }
         // Cutting up an order that is many times as quick would only slow it down.
-        let copied = if source.in_own_order(PAGE).is_some() {
-            copy::copy_whole(source.as_ref(), target, options, &mut show).await
-        } else {
-            let at_once = args.parallel.into();
-            copy_slices(source.as_ref(), target, slices, at_once, options, &mut show).await
-        };
-        copied.map_err(|error| stores::failure(&error))
+        if source.in_own_order(PAGE).is_some() {
+            return copy::copy_whole(source, target, options, &mut show).await;
+        }
+        let slices = division::between(division::cuts(
+            &expected,
+            division::slices(records, at_once.into(), None),
+        ));
+        copy_slices(source, target, slices, at_once.into(), options, &mut show).await
     };
+    let copy = copy.map_err(|error| stores::failure(&error));
     let copied = match &mut aside {
         Some(aside) => aside.unless_interrupted(copy).await,
         None => copy.await,

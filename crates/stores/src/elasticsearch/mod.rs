@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use crossfade_visibility::ports::{
-    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+    Condemned, Count, Error, OpenExecution, Pages, Place, Precision, Range, Read, Rewrite, Write,
 };
 use crossfade_visibility::record::{Key, Record};
 use crossfade_visibility::sign::{Page as Signs, Wanted};
@@ -334,7 +334,7 @@ impl Read for Elasticsearch {
         self.scan_windows(range, limit, What::Whole).await
     }
 
-    fn in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn in_own_order(&self, limit: usize) -> Option<Pages<'_>> {
         Some(self.scroll(limit, What::Whole))
     }
 
@@ -347,7 +347,7 @@ impl Read for Elasticsearch {
         self.scan_windows(range, limit, What::Names).await
     }
 
-    fn names_in_own_order(&self, limit: usize) -> Option<BoxStream<'_, Result<Vec<Record>, Error>>> {
+    fn names_in_own_order(&self, limit: usize) -> Option<Pages<'_>> {
         Some(self.scroll(limit, What::Names))
     }
 

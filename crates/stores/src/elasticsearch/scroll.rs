@@ -7,9 +7,9 @@
 //! ask for one Namespace: the pages of a slice have gaps, and the cluster reads only pages without gaps in one go.
 
 use bytes::Bytes;
-use crossfade_visibility::ports::Error;
+use crossfade_visibility::ports::{Error, Pages};
 use crossfade_visibility::record::Record;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(super) struct Scroll<'a> {
 }
 
 impl Elasticsearch {
-    pub(super) fn scroll(&self, limit: usize, what: What) -> BoxStream<'_, Result<Vec<Record>, Error>> {
+    pub(super) fn scroll(&self, limit: usize, what: What) -> Pages<'_> {
         let scroll = Scroll {
             what,
             ..Scroll::new(self, limit, json!({"match_all": {}}))

@@ -14,6 +14,7 @@ mod digest;
 mod fault;
 mod indexes;
 mod inspect;
+mod listed;
 mod pressure;
 mod put;
 mod renaming;
@@ -28,7 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
-use crossfade_visibility::ports::{Condemned, Count, Error, OpenExecution, Precision, Range, Read, Rewrite, Write};
+use crossfade_visibility::ports::{
+    Condemned, Count, Error, OpenExecution, Pages, Precision, Range, Read, Rewrite, Write,
+};
 use crossfade_visibility::record::{Key, Record, latest_of_each};
 use crossfade_visibility::sign::{Page, Wanted};
 use futures::stream::BoxStream;
@@ -186,6 +189,16 @@ impl Postgres {
         self.query(statement, &parameters).await
     }
 
+    /// Rows as records, beside whoever asks: what is read ahead must not take the time of what is looked at.
+    async fn decoded(&self, rows: Vec<Row>) -> Result<Vec<Record>, Error> {
+        let name = self.name.clone();
+        let decoded = tokio::task::spawn_blocking(move || rows.iter().map(|row| row::record(&name, row)).collect());
+        decoded.await.map_err(|error| Error::Failed {
+            store: self.name.clone(),
+            reason: error.to_string(),
+        })?
+    }
+
     async fn learn_order(&self) -> Result<(), Error> {
         let mut guard = self.reads.session().await?;
         let client = &guard.get()?.client;
@@ -274,18 +287,13 @@ impl Read for Postgres {
             include_str!("../../sql/postgres/scan_namespace.sql"),
         ];
         let rows = self.page(statements, range, limit, None).await?;
-        let (name, range) = (self.name.clone(), range.clone());
-        // Beside whoever asks: what is read ahead must not take the time of what is looked at.
-        let decoded = tokio::task::spawn_blocking(move || {
-            let records: Result<Vec<Record>, Error> = rows.iter().map(|row| row::record(&name, row)).collect();
-            let mut records = records?;
-            records.retain(|record| range.contains(&record.key));
-            Ok(records)
-        });
-        decoded.await.map_err(|error| Error::Failed {
-            store: self.name.clone(),
-            reason: error.to_string(),
-        })?
+        let mut records = self.decoded(rows).await?;
+        records.retain(|record| range.contains(&record.key));
+        Ok(records)
+    }
+
+    async fn in_list_order(&self, namespace_id: Option<&str>, limit: usize) -> Result<Option<Pages<'_>>, Error> {
+        self.listed(namespace_id, limit).await
     }
 
     async fn get(&self, keys: &[Key]) -> Result<Vec<Record>, Error> {
@@ -400,7 +408,7 @@ impl Write for Postgres {
         if records.is_empty() {
             return Ok(0);
         }
-        let written = self.put_batch(&latest_of_each(records)).await?;
+        let written = self.put_batch(records).await?;
         let before = self.written.fetch_add(written, Ordering::Relaxed);
         // At 1,000, 10,000, 100,000 records and so on.
         let step = |records: u64| (records / 100).checked_ilog10().unwrap_or(0);

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossfade_visibility::ports::Error;
-use crossfade_visibility::record::Record;
+use crossfade_visibility::record::{Record, latest_of_each};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 
@@ -57,15 +57,17 @@ impl Copying {
 }
 
 impl Postgres {
-    /// Writes records, one of a key and in the order of the keys. When the server refuses a value, finds out whose.
-    pub(super) async fn put_batch(&self, records: &[&Record]) -> Result<u64, Error> {
-        let batch = Batch::new(records);
+    /// Writes records, of each key the latest. When the server refuses a value, finds out whose.
+    pub(super) async fn put_batch(&self, records: &[Record]) -> Result<u64, Error> {
         if records.len() >= COPIED_FROM
             && self.copying.is_worth_trying()
-            && let Some(written) = self.copy_in(&batch).await?
+            // As they come: in this order they will lie in the table, which is a help to whoever reads it through.
+            && let Some(written) = self.copy_in(&Batch::new(&records.iter().collect::<Vec<_>>())).await?
         {
             return Ok(written);
         }
+        let records = latest_of_each(records);
+        let batch = Batch::new(&records);
         let mut guard = self.writes.session().await?;
         let session = guard.get()?;
         let prepared = session.prepare(&self.put).await.map_err(|error| self.fault(&error))?;
@@ -77,7 +79,7 @@ impl Postgres {
         let transaction = session.client.transaction().await.map_err(|error| self.fault(&error))?;
         for record in records {
             let refused = transaction
-                .execute(&prepared, &Batch::new(&[*record]).parameters())
+                .execute(&prepared, &Batch::new(&[record]).parameters())
                 .await;
             if let Err(error) = refused {
                 let reason = fault::reason(&error);

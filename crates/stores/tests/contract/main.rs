@@ -15,6 +15,7 @@ mod postgres;
 mod postgres_bulk;
 mod postgres_digest;
 mod postgres_indexes;
+mod postgres_listed;
 mod pressure;
 mod races;
 mod renaming;

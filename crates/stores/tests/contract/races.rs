@@ -9,7 +9,7 @@ mod world;
 use std::time::Duration;
 
 use crossfade_visibility::compare::{self, compare};
-use crossfade_visibility::copy::{self, Step, copy};
+use crossfade_visibility::copy::{self, Step, copy, copy_in_list_order};
 use crossfade_visibility::ports::{Range, Target, Write};
 use futures::stream::{self, StreamExt};
 use serde_json::json;
@@ -31,6 +31,8 @@ async fn copy_all(world: &World<'_>, seed: &mut Seed) {
         page: seed.below(6) + 1,
         in_flight: seed.below(4) + 1,
     };
+    // A source without such an order is copied by keys.
+    let is_listed = seed.below(2) == 0;
     let mut last = copy::Progress::default();
     loop {
         let from = last.clone();
@@ -39,7 +41,17 @@ async fn copy_all(world: &World<'_>, seed: &mut Seed) {
             last = progress.clone();
             if stop { Step::Stop } else { Step::Continue }
         };
-        match copy(&source, target, &world.range(), from, options, &mut watch).await {
+        let range = world.range();
+        let copied = match is_listed {
+            true => copy_in_list_order(&source, target, &range, options, &mut watch).await,
+            false => Ok(None),
+        };
+        let copied = match copied {
+            Ok(Some(outcome)) => Ok(outcome),
+            Ok(None) => copy(&source, target, &range, from, options, &mut watch).await,
+            Err(error) => Err(error),
+        };
+        match copied {
             Ok(outcome) if outcome.finished => return world.revive(),
             Ok(_) => {}
             Err(error) => {

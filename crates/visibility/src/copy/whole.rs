@@ -3,10 +3,11 @@
 use std::future::ready;
 use std::sync::atomic::Ordering;
 
-use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::Mutex;
 
 use super::{Course, Options, Outcome, Page, Progress, Step, Watch, carry, copy, inside};
-use crate::ports::{Error, Range, Read, Target};
+use crate::ports::{Error, Pages, Range, Read, Target};
 use crate::record::Record;
 
 /// Copies all records that `target` lacks or has in a lower version. In the order of keys most stores read each record
@@ -23,32 +24,74 @@ pub async fn copy_whole(
     options: Options,
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Outcome, Error> {
-    let mut progress = Progress::default();
     let course = Course::of(inside::place(source, target).await?);
     let page = options.page.max(1);
     let pages = match course.place {
         Some(_) => source.names_in_own_order(page),
         None => source.in_own_order(page),
     };
-    if let Some(pages) = pages {
-        match carry_all(source, target, pages, options, course, &mut progress, watch).await {
-            Ok(finished) => return Ok(Outcome { progress, finished }),
-            // A view that was lost, or that this user may not have.
-            Err(error) if error.is_retryable() || progress.scanned == 0 => {
-                tracing::debug!(%error, "the copy goes on in the order of keys");
-                progress.scanned = 0;
-            }
-            Err(error) => return Err(error),
-        }
+    match pages {
+        Some(pages) => carry_or_copy(source, target, &Range::default(), pages, options, course, watch).await,
+        None => copy(source, target, &Range::default(), Progress::default(), options, watch).await,
     }
-    copy(source, target, &Range::default(), progress, options, watch).await
+}
+
+/// As [`copy_whole`] of the Namespace of `slice`, or all, for a target that keeps records in the order in which they are put and builds its indexes from that
+/// afterwards: each of them begins with the order of the lists, or has it behind a column that is the same in most records, so
+/// that there is hardly anything left to sort. Pages are therefore put one after another. `None` where the source has no such
+/// order; then nothing was done.
+///
+/// # Errors
+///
+/// As [`copy_whole`].
+pub async fn copy_in_list_order(
+    source: &dyn Read,
+    target: Target<'_>,
+    slice: &Range,
+    options: Options,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<Option<Outcome>, Error> {
+    let namespace_id = slice.namespace_id.as_deref();
+    let Some(pages) = source.in_list_order(namespace_id, options.page.max(1)).await? else {
+        return Ok(None);
+    };
+    let course = Course {
+        turn: Some(Mutex::default()),
+        ..Course::default()
+    };
+    carry_or_copy(source, target, slice, pages, options, course, watch)
+        .await
+        .map(Some)
+}
+
+/// Carries all of `pages`; what may be due to their order is tried in the order of keys.
+async fn carry_or_copy(
+    source: &dyn Read,
+    target: Target<'_>,
+    slice: &Range,
+    pages: Pages<'_>,
+    options: Options,
+    course: Course,
+    watch: &mut dyn Watch<Progress>,
+) -> Result<Outcome, Error> {
+    let mut progress = Progress::default();
+    match carry_all(source, target, pages, options, course, &mut progress, watch).await {
+        Ok(finished) => return Ok(Outcome { progress, finished }),
+        // A view that was lost, or that this user may not have.
+        Err(error) if error.is_retryable() || progress.scanned == 0 => {
+            tracing::debug!(%error, "the copy goes on in the order of keys");
+            progress.scanned = 0;
+        }
+        Err(error) => return Err(error),
+    }
+    copy(source, target, slice, progress, options, watch).await
 }
 
 /// Carries all of `pages`; gives whether it came to their end.
 async fn carry_all(
     source: &dyn Read,
     target: Target<'_>,
-    pages: BoxStream<'_, Result<Vec<Record>, Error>>,
+    pages: Pages<'_>,
     options: Options,
     course: Course,
     progress: &mut Progress,

@@ -2,8 +2,10 @@
 //! common/persistence/visibility/store/elasticsearch), and what is there, read without the product.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossfade_stores::Store;
+use crossfade_visibility::ports::Read;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
@@ -23,7 +25,16 @@ impl Row {
     fn content(&self) -> String {
         format!("content of version {}", self.version)
     }
+
+    /// When it was closed, as it is for good from some version on; a few at the same time.
+    fn close_time(&self) -> Option<String> {
+        let day = self.run.bytes().next_back().unwrap_or_default() % 4 + 1;
+        (self.version > CLOSED_AFTER).then(|| format!("2024-01-0{day}T00:00:00Z"))
+    }
 }
+
+/// The last version with which an execution is open.
+const CLOSED_AFTER: i64 = 22;
 
 /// One write of the server to one store.
 #[derive(Clone, Debug)]
@@ -36,6 +47,8 @@ pub(crate) enum Event {
 /// A store, with the server's way to it beside the product's.
 pub(crate) struct Server {
     pub(crate) store: Store,
+    /// The same, kept for what is read out of it page by page.
+    pub(crate) read: Arc<dyn Read>,
     way: Way,
 }
 
@@ -48,8 +61,9 @@ enum Way {
 pub(crate) type Rows = BTreeMap<String, (String, i64)>;
 
 const COLUMNS: &str = "namespace_id, run_id, _version, task_queue, start_time, execution_time, workflow_id, \
-                       workflow_type_name, status, encoding";
-const VALUES: &str = "$1, $2, $3, $4, '2024-01-01', '2024-01-01', 'workflow', 'type', 1, 'Proto3'";
+                       workflow_type_name, status, encoding, close_time";
+const VALUES: &str = "$1, $2, $3, $4, '2024-01-01', '2024-01-01', 'workflow', 'type', 1, 'Proto3', \
+                      ($5::text::timestamptz AT TIME ZONE 'UTC')";
 
 impl Server {
     pub(crate) async fn of_postgres(store: Store, database: &str) -> Self {
@@ -59,6 +73,7 @@ impl Server {
         let (client, connection) = config.connect(NoTls).await.expect("a connection");
         tokio::spawn(connection);
         Self {
+            read: store.read(),
             store,
             way: Way::Postgres(client),
         }
@@ -67,6 +82,7 @@ impl Server {
     pub(crate) fn of_elasticsearch(store: Store, node: &Node, entry: &Value) -> Self {
         let index = entry["elasticsearch"]["indices"]["visibility"].as_str();
         Self {
+            read: store.read(),
             store,
             way: Way::Elasticsearch {
                 url: node.server.url(),
@@ -122,7 +138,8 @@ async fn to_postgres(client: &Client, event: &Event) {
         Event::Start(row) => (format!("{insert} DO NOTHING"), row),
         Event::Upsert(row) => (
             format!(
-                "{insert} DO UPDATE SET _version = EXCLUDED._version, task_queue = EXCLUDED.task_queue \
+                "{insert} DO UPDATE SET _version = EXCLUDED._version, task_queue = EXCLUDED.task_queue, \
+                 close_time = EXCLUDED.close_time \
                  WHERE executions_visibility._version < EXCLUDED._version"
             ),
             row,
@@ -137,7 +154,16 @@ async fn to_postgres(client: &Client, event: &Event) {
         }
     };
     let written = client
-        .execute(&statement, &[&row.namespace, &row.run, &row.version, &row.content()])
+        .execute(
+            &statement,
+            &[
+                &row.namespace,
+                &row.run,
+                &row.version,
+                &row.content(),
+                &row.close_time(),
+            ],
+        )
         .await;
     written.expect("a write");
 }
@@ -151,11 +177,14 @@ async fn to_elasticsearch(url: &str, index: &str, event: &Event) {
         "/{index}/_doc/workflow~{}?version={}&version_type=external",
         row.run, row.version
     );
-    let document = json!({
+    let mut document = json!({
         "NamespaceId": row.namespace, "RunId": row.run, "WorkflowId": "workflow", "WorkflowType": "type",
         "ExecutionStatus": "Running", "StartTime": "2024-01-01T00:00:00Z", "ExecutionTime": "2024-01-01T00:00:00Z",
         "TaskQueue": row.content(), "VisibilityTaskKey": format!("1~{}", row.version),
     });
+    if let Some(at) = row.close_time() {
+        document["CloseTime"] = json!(at);
+    }
     let body = (method == Method::PUT).then_some(document);
     let (status, answer) = request(url, method, &path, body).await;
     // 404: it was not there; 409: what is there is newer.

@@ -1,15 +1,17 @@
 //! Executions that live on in both stores, a few of whose events fall before and after every call of the product.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::ready;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use crossfade_visibility::digest::{Digests, Question};
 use crossfade_visibility::keeps::Keeps;
 use crossfade_visibility::ports::{
-    Condemned, Count, Error, OpenExecution, Place, Precision, Range, Read, Rewrite, Write,
+    Condemned, Count, Error, OpenExecution, Pages, Place, Precision, Range, Read, Rewrite, Write,
 };
 use crossfade_visibility::record::{Key, Record};
+use futures::stream::StreamExt as _;
 use jiff::Timestamp;
 
 use super::server::{Event, Row, Server};
@@ -223,6 +225,12 @@ impl Read for Port<'_> {
     }
     async fn scan(&self, range: &Range, limit: usize) -> Result<Vec<Record>, Error> {
         self.amid(self.server.store.read().scan(range, limit)).await
+    }
+    async fn in_list_order(&self, namespace_id: Option<&str>, limit: usize) -> Result<Option<Pages<'_>>, Error> {
+        self.world.alive()?;
+        // Whoever reads in this order asks for each page by itself: the cursor is all that there is between two of them.
+        let pages = self.server.read.in_list_order(namespace_id, limit).await?;
+        Ok(pages.map(|pages| pages.then(|page| self.amid(ready(page))).boxed()))
     }
     fn place(&self) -> Option<Place> {
         self.server.store.read().place()
