@@ -1,4 +1,4 @@
-//! A copy of everything at once, in whatever order the source reads it quickest.
+//! A copy of everything at once, in whatever order the source reads it quickest, or the target can build its indexes from.
 
 use std::future::ready;
 use std::sync::atomic::Ordering;
@@ -36,10 +36,10 @@ pub async fn copy_whole(
     }
 }
 
-/// As [`copy_whole`] of the Namespace of `slice`, or all, for a target that keeps records in the order in which they are put and builds its indexes from that
-/// afterwards: each of them begins with the order of the lists, or has it behind a column that is the same in most records, so
-/// that there is hardly anything left to sort. Pages are therefore put one after another. `None` where the source has no such
-/// order; then nothing was done.
+/// As [`copy_whole`] of the Namespace of `slice`, or of all, for a target that keeps records in the order in which they are
+/// put and builds its indexes from that afterwards: nearly all of them end in the order of lists, behind a column that most
+/// records hold nothing in, so that there is little left to sort. Pages are therefore put one after another. `None` where the
+/// source has no such order; then nothing was done.
 ///
 /// # Errors
 ///
