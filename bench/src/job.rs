@@ -218,7 +218,7 @@ impl Job {
         let options = copy::Options::pages_of(PAGE);
         let mut on = |_: &copy::Progress| Step::Continue;
         let in_list_order = match sorts_later {
-            true => copy_in_list_order(from, to, &range, options, &mut on).await?,
+            true => copy_in_list_order(from, to, None, options, &mut on).await?,
             false => None,
         };
         let copied = match (in_list_order, self.at_once) {

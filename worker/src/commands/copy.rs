@@ -8,7 +8,7 @@ use crossfade_visibility::{
     indexing::{Indexing, Parked},
     pace::{Paced, Rate},
     parallel::copy_slices,
-    ports::{Range, Target},
+    ports::Target,
 };
 use futures::TryFutureExt as _;
 use serde_json::json;
@@ -65,8 +65,7 @@ pub(super) async fn run(global: &Global, args: &Copy) -> Outcome {
         let at_once = args.parallel.unwrap_or(SLICES);
         if sorts_later
             && args.parallel.is_none()
-            && let Some(copied) =
-                copy::copy_in_list_order(source, target, &Range::default(), options, &mut show).await?
+            && let Some(copied) = copy::copy_in_list_order(source, target, None, options, &mut show).await?
         {
             return Ok(copied);
         }

@@ -6,7 +6,6 @@ use crossfade_stores::Store;
 use crossfade_visibility::contract::record;
 use crossfade_visibility::copy::{Options, Progress, Step, copy_in_list_order};
 use crossfade_visibility::indexing::{Pace, Rebuilding};
-use crossfade_visibility::ports::Range;
 use crossfade_visibility::record::{Key, RUNNING, Record};
 use futures::TryStreamExt as _;
 use jiff::SignedDuration;
@@ -114,8 +113,8 @@ async fn a_copy_in_list_order_lies_in_list_order() {
         page: 100,
         in_flight: 4,
     };
-    let (from, range) = (source.read(), Range::default());
-    let copied = copy_in_list_order(&*from, target.target(), &range, options, &mut on).await;
+    let from = source.read();
+    let copied = copy_in_list_order(&*from, target.target(), None, options, &mut on).await;
     let progress = copied.expect("a copy").expect("the order of lists").progress;
     assert_eq!((progress.scanned, progress.written), (1_200, 1_200));
     assert_eq!(keys("lying_to", "ctid"), keys("lying_from", LISTED));

@@ -43,7 +43,7 @@ async fn copy_all(world: &World<'_>, seed: &mut Seed) {
         };
         let range = world.range();
         let copied = match is_listed {
-            true => copy_in_list_order(&source, target, &range, options, &mut watch).await,
+            true => copy_in_list_order(&source, target, Some(&world.namespace), options, &mut watch).await,
             false => Ok(None),
         };
         let copied = match copied {

@@ -36,7 +36,7 @@ pub async fn copy_whole(
     }
 }
 
-/// As [`copy_whole`] of the Namespace of `slice`, or of all, for a target that keeps records in the order in which they are
+/// As [`copy_whole`], of one Namespace or of all, for a target that keeps records in the order in which they are
 /// put and builds its indexes from that afterwards: nearly all of them end in the order of lists, behind a column that most
 /// records hold nothing in, so that there is little left to sort. Pages are therefore put one after another. `None` where the
 /// source has no such order; then nothing was done.
@@ -47,11 +47,10 @@ pub async fn copy_whole(
 pub async fn copy_in_list_order(
     source: &dyn Read,
     target: Target<'_>,
-    slice: &Range,
+    namespace_id: Option<&str>,
     options: Options,
     watch: &mut dyn Watch<Progress>,
 ) -> Result<Option<Outcome>, Error> {
-    let namespace_id = slice.namespace_id.as_deref();
     let Some(pages) = source.in_list_order(namespace_id, options.page.max(1)).await? else {
         return Ok(None);
     };
@@ -59,7 +58,11 @@ pub async fn copy_in_list_order(
         turn: Some(Mutex::default()),
         ..Course::default()
     };
-    carry_or_copy(source, target, slice, pages, options, course, watch)
+    let slice = Range {
+        namespace_id: namespace_id.map(str::to_owned),
+        ..Range::default()
+    };
+    carry_or_copy(source, target, &slice, pages, options, course, watch)
         .await
         .map(Some)
 }
